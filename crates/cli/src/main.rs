@@ -1,0 +1,3 @@
+//! The `bantam` command.
+#![forbid(unsafe_code)]
+fn main() {}
