@@ -1,10 +1,18 @@
-//! What a network is: [`Tensor`]s, operators and the [`Graph`](crate::tensor).
+//! What a network is: [`Tensor`]s, operators ([`op::Op`]) and the [`Graph`].
 //!
 //! This crate knows nothing of files, threads, SIMD or gradients.
 #![forbid(unsafe_code)]
 
+pub mod elements;
 mod error;
+pub mod graph;
+pub mod op;
+pub mod reference;
 pub mod tensor;
+mod weight;
 
 pub use error::{Error, ErrorKind, Result};
+pub use graph::{Dim, Graph, GraphBuilder, Node, ValueId};
+pub use op::Op;
 pub use tensor::{DType, Data, Element, Tensor};
+pub use weight::{Codebook, Masked, Weight};

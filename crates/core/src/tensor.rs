@@ -130,51 +130,6 @@ macro_rules! element {
 }
 element!(f32 => F32, f64 => F64, i64 => I64, u8 => U8);
 
-/// A float element type: what the naive references compute in.
-pub trait Float: Element + num::Num {}
-impl Float for f32 {}
-impl Float for f64 {}
-
-/// The few operations the references need of a float; kept here so that no numeric crate is pulled in.
-pub mod num {
-    use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
-
-    /// Real arithmetic with the elementary functions that operators use.
-    pub trait Num:
-        Copy
-        + PartialOrd
-        + Add<Output = Self>
-        + Sub<Output = Self>
-        + Mul<Output = Self>
-        + Div<Output = Self>
-        + Neg<Output = Self>
-        + AddAssign
-    {
-        /// Converts from `f64`, rounding to nearest.
-        fn of(v: f64) -> Self;
-        /// Converts to `f64` exactly.
-        fn to_f64(self) -> f64;
-    }
-
-    impl Num for f32 {
-        fn of(v: f64) -> f32 {
-            v as f32
-        }
-        fn to_f64(self) -> f64 {
-            f64::from(self)
-        }
-    }
-
-    impl Num for f64 {
-        fn of(v: f64) -> f64 {
-            v
-        }
-        fn to_f64(self) -> f64 {
-            self
-        }
-    }
-}
-
 /// A dense row-major tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
