@@ -279,3 +279,81 @@ fn row(index: i64, r: usize) -> usize {
 fn out_of_range(index: i64, r: usize) -> ! {
     panic!("index {index} is not in a table of {r} rows")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+    use crate::testing::{assert_close, numbers, same_on_any_pool};
+
+    #[test]
+    fn permutations_agree_with_reference() {
+        let cases: [(&[usize], &[usize]); 15] = [
+            (&[], &[]),
+            (&[5], &[0]),
+            (&[5, 7], &[1, 0]),
+            (&[33, 65], &[1, 0]),
+            (&[1000, 300], &[1, 0]),
+            (&[3, 1000, 40], &[0, 2, 1]),
+            (&[2, 3, 4, 5], &[0, 2, 3, 1]),
+            (&[2, 3, 4, 5], &[0, 3, 1, 2]),
+            (&[2, 3, 4, 5], &[3, 1, 2, 0]),
+            (&[2, 3, 4, 5], &[3, 2, 1, 0]),
+            (&[37, 16, 32, 32], &[0, 2, 3, 1]),
+            (&[8, 12, 20, 16], &[0, 2, 1, 3]),
+            (&[6, 1, 5, 1], &[3, 2, 1, 0]),
+            (&[2, 3, 1, 2, 3, 2, 2, 2], &[7, 0, 5, 2, 3, 4, 1, 6]),
+            (&[3, 0, 2], &[2, 1, 0]),
+        ];
+        for (shape, perm) in cases {
+            let len = shape.iter().product();
+            let x: Vec<u32> = (0..len as u32).collect();
+            let (mut y, mut expected) = (vec![0; len], vec![0; len]);
+            permute(shape, perm, &x, &mut y);
+            reference::permute(shape, perm, &x, &mut expected);
+            assert!(y == expected, "{shape:?} by {perm:?}");
+        }
+    }
+
+    #[test]
+    fn gather_and_scatter_agree_with_reference() {
+        let cases = [
+            [16, 1, 266_000],
+            [5, 3, 40],
+            [1000, 64, 5000],
+            [9, 8, 2],
+            [4, 1, 3],
+            [3, 5, 0],
+        ];
+        for [r, c, len] in cases {
+            let table = numbers(r * c, 1);
+            let x = numbers(len * c, 2);
+            let indices: Vec<i64> = (0..len).map(|i| (i * i % r) as i64).collect();
+            let name = format!("{r} {c} {len}");
+            let (mut y, mut expected) = (vec![0.0; len * c], vec![0.0; len * c]);
+            gather_rows(r, c, &table, &indices, &mut y);
+            reference::gather_rows(c, &table, &indices, &mut expected);
+            assert_eq!(y, expected, "gather {name}");
+            let sums = same_on_any_pool(&name, || {
+                let mut sums = table.clone();
+                scatter_add(r, c, &x, &indices, &mut sums);
+                sums
+            });
+            let mut expected = table.clone();
+            reference::scatter_add(c, &x, &indices, &mut expected);
+            assert_close(&name, &sums, &expected, 1e-5);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "index 4 is not in a table of 4 rows")]
+    fn refuses_an_index_out_of_range() {
+        gather_rows(4, 1, &[0.0; 4], &[4], &mut [0.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "index -1 is not in a table of 4 rows")]
+    fn refuses_a_negative_index() {
+        scatter_add(4, 1, &[0.0], &[-1], &mut [0.0; 4]);
+    }
+}

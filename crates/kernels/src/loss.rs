@@ -96,3 +96,66 @@ fn check(n: usize, c: usize, logits: &[f32], labels: &[i64]) {
         .all(|label| usize::try_from(*label).is_ok_and(|label| label < c));
     assert!(known, "labels must be in 0..{c}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+    use crate::testing::{numbers, same_on_any_pool};
+
+    fn case(n: usize, c: usize) -> (Vec<f32>, Vec<i64>) {
+        let logits = numbers(n * c, 1).iter().map(|x| x * 5.0).collect();
+        (logits, (0..n).map(|i| (i * 7 % c) as i64).collect())
+    }
+
+    #[test]
+    fn agrees_with_reference() {
+        for (n, c) in [(1, 2), (37, 10), (128, 10), (1000, 101)] {
+            let (logits, labels) = case(n, c);
+            for smoothing in [0.0, 0.1, 1.0] {
+                let name = format!("{n} {c} {smoothing}");
+                let loss = same_on_any_pool(&name, || {
+                    vec![cross_entropy(n, c, &logits, &labels, smoothing)]
+                })[0];
+                let expected = reference::cross_entropy(n, c, &logits, &labels, smoothing);
+                assert!(
+                    (f64::from(loss) - expected).abs() < 1e-6 * (1.0 + expected),
+                    "{name}"
+                );
+            }
+        }
+        assert_eq!(cross_entropy(0, 3, &[], &[], 0.0), 0.0);
+    }
+
+    #[test]
+    fn gradient_agrees_with_differences() {
+        let (n, c, scale) = (6, 5, 128.0);
+        let (logits, labels) = case(n, c);
+        for smoothing in [0.0, 0.1] {
+            let mut gradient = vec![f32::NAN; n * c];
+            cross_entropy_grad(n, c, &logits, &labels, smoothing, scale, &mut gradient);
+            for i in 0..n * c {
+                let at = |step: f32| {
+                    let mut logits = logits.clone();
+                    logits[i] += step;
+                    let loss = reference::cross_entropy(n, c, &logits, &labels, smoothing);
+                    (f64::from(logits[i]), loss)
+                };
+                let ((x0, loss0), (x1, loss1)) = (at(-1e-3), at(1e-3));
+                let difference = f64::from(scale) * (loss1 - loss0) / (x1 - x0);
+                let error = (f64::from(gradient[i]) - difference).abs();
+                assert!(
+                    error < 1e-4,
+                    "element {i}: {} and {difference}",
+                    gradient[i]
+                );
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "labels must be in 0..3")]
+    fn refuses_unknown_labels() {
+        cross_entropy(1, 3, &[0.0; 3], &[3], 0.0);
+    }
+}

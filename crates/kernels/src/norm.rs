@@ -266,3 +266,115 @@ fn for_each_image(n: usize, len: usize, y: &mut [f32], f: impl Fn(usize, &mut [f
         );
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+    use crate::testing::{assert_close, numbers, same_on_any_pool};
+
+    const EPSILON: f32 = 1e-5;
+
+    const SHAPES: [[usize; 3]; 6] = [
+        [1, 3, 50],
+        [37, 5, 49],
+        [128, 30, 1],
+        [128, 16, 1024],
+        [2, 1, 7],
+        [300, 200, 1],
+    ];
+
+    struct Case {
+        x: Vec<f32>,
+        gamma: Vec<f32>,
+        beta: Vec<f32>,
+        dy: Vec<f32>,
+    }
+
+    /// Channels far from 0, where one-pass variances go wrong.
+    fn case([n, c, s]: [usize; 3]) -> Case {
+        let mut x = numbers(n * c * s, 1);
+        x.iter_mut()
+            .enumerate()
+            .for_each(|(i, x)| *x += 10.0 * (i / s % c) as f32);
+        let (gamma, beta, dy) = (numbers(c, 2), numbers(c, 3), numbers(n * c * s, 4));
+        Case { x, gamma, beta, dy }
+    }
+
+    #[test]
+    fn forward_agrees_with_reference() {
+        for [n, c, s] in SHAPES {
+            let Case { x, gamma, beta, .. } = case([n, c, s]);
+            let name = format!("{n} {c} {s}");
+            let all = same_on_any_pool(&name, || {
+                let mut y = vec![f32::NAN; x.len()];
+                let (mut mean, mut var) = (vec![f32::NAN; c], vec![f32::NAN; c]);
+                let (m, v) = (&mut mean, &mut var);
+                batch_norm_train(n, c, s, &x, &gamma, &beta, EPSILON, &mut y, m, v);
+                let mut again = vec![f32::NAN; x.len()];
+                batch_norm(n, c, s, &x, &gamma, &beta, &mean, &var, EPSILON, &mut again);
+                assert_eq!(y, again, "{name}");
+                [y, mean, var].concat()
+            });
+            let (mean, var) = reference::moments(n, c, s, &x);
+            let y = reference::batch_norm_train([n, c, s], &x, &gamma, &beta, EPSILON);
+            let expected: Vec<f32> = [y, mean, var].concat().iter().map(|&x| x as f32).collect();
+            // The mean is rounded to f32 before it is taken off: half a unit of the largest.
+            let size = 1.0 + 10.0 * c as f32;
+            assert_close(&name, &all, &expected, 2e-6 * size);
+        }
+    }
+
+    #[test]
+    fn gradient_agrees_with_differences() {
+        let [n, c, s] = [3, 2, 5];
+        let Case { x, gamma, beta, dy } = case([n, c, s]);
+        let (mean, var) = reference::moments(n, c, s, &x);
+        let (mean, var): (Vec<f32>, Vec<f32>) = mean
+            .iter()
+            .zip(&var)
+            .map(|(&m, &v)| (m as f32, v as f32))
+            .unzip();
+        let mut dx = vec![f32::NAN; x.len()];
+        let (mut dg, mut db) = (vec![f32::NAN; c], vec![f32::NAN; c]);
+        batch_norm_grad(
+            n, c, s, &x, &gamma, &mean, &var, EPSILON, &dy, &mut dx, &mut dg, &mut db,
+        );
+        let loss = |x: &[f32], gamma: &[f32], beta: &[f32]| -> f64 {
+            let y = reference::batch_norm_train([n, c, s], x, gamma, beta, EPSILON);
+            y.iter().zip(&dy).map(|(y, &dy)| y * f64::from(dy)).sum()
+        };
+        let all: Vec<f32> = [x, gamma, beta].concat();
+        let gradient: Vec<f32> = [dx, dg, db].concat();
+        let difference: Vec<f32> = (0..all.len())
+            .map(|i| {
+                let at = |step: f32| {
+                    let mut all = all.clone();
+                    all[i] += step;
+                    let (x, params) = all.split_at(n * c * s);
+                    (f64::from(all[i]), loss(x, &params[..c], &params[c..]))
+                };
+                let ((x0, loss0), (x1, loss1)) = (at(-1e-3), at(1e-3));
+                ((loss1 - loss0) / (x1 - x0)) as f32
+            })
+            .collect();
+        assert_close("gradients", &gradient, &difference, 2e-4);
+    }
+
+    #[test]
+    fn gradient_does_not_depend_on_threads() {
+        for [n, c, s] in SHAPES {
+            let Case { x, gamma, dy, .. } = case([n, c, s]);
+            let (mean, var) = (numbers(c, 5), vec![0.5; c]);
+            same_on_any_pool(&format!("{n} {c} {s}"), || {
+                let mut dx = vec![f32::NAN; x.len()];
+                let (mut dg, mut db) = (vec![f32::NAN; c], vec![f32::NAN; c]);
+                batch_norm_grad(
+                    n, c, s, &x, &gamma, &mean, &var, EPSILON, &dy, &mut dx, &mut dg, &mut db,
+                );
+                assert!(dx.iter().all(|dx| dx.is_finite()));
+                [dx, dg, db].concat()
+            });
+        }
+    }
+}

@@ -195,3 +195,118 @@ pub fn scale(x: &mut [f32], s: f32) {
         );
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, numbers, same_on_any_pool};
+
+    /// Masked and unmasked weights: the first third is off.
+    fn mask(len: usize) -> Vec<f32> {
+        (0..len)
+            .map(|i| if i < len / 3 { 0.0 } else { 1.0 })
+            .collect()
+    }
+
+    #[test]
+    fn sgd_follows_its_formula() {
+        for (nesterov, momentum, weight_decay) in
+            [(false, 0.9, 1e-4), (true, 0.9, 1e-2), (false, 0.0, 0.0)]
+        {
+            let step = SgdStep {
+                lr: 0.1,
+                momentum,
+                nesterov,
+                weight_decay,
+            };
+            for len in [0, 1, 17, 300_000] {
+                let (start, grad, velocity) = (numbers(len, 1), numbers(len, 2), numbers(len, 3));
+                let mask = mask(len);
+                for mask in [None, Some(mask.as_slice())] {
+                    let name = format!("{step:?} {len} {}", mask.is_some());
+                    let w_then_v = same_on_any_pool(&name, || {
+                        let (mut w, mut v) = (start.clone(), velocity.clone());
+                        sgd(&step, &mut w, &grad, &mut v, mask);
+                        [w, v].concat()
+                    });
+                    let mut expected = vec![0.0; 2 * len];
+                    for i in 0..len {
+                        let g = grad[i] + weight_decay * start[i];
+                        let v = momentum * velocity[i] + g;
+                        let direction = if nesterov { g + momentum * v } else { v };
+                        let on = mask.map_or(1.0, |mask| mask[i]);
+                        expected[i] = on * (start[i] - 0.1 * direction);
+                        expected[len + i] = on * v;
+                    }
+                    assert_close(&name, &w_then_v, &expected, 1e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn adam_follows_its_formula() {
+        for decoupled in [false, true] {
+            let len = 100_000;
+            let (start, grad, mask) = (numbers(len, 1), numbers(len, 2), mask(len));
+            for mask in [None, Some(mask.as_slice())] {
+                let state = same_on_any_pool("adam", || {
+                    let (mut w, mut m, mut v) = (start.clone(), vec![0.0; len], vec![0.0; len]);
+                    for t in 1..=3 {
+                        let step = step(decoupled, t);
+                        adam(&step, &mut w, &grad, &mut m, &mut v, mask);
+                    }
+                    [w, m, v].concat()
+                });
+                let mut expected = vec![0.0; 3 * len];
+                for i in (0..len).filter(|&i| mask.is_none_or(|mask| mask[i] == 1.0)) {
+                    let [w, m, v] = reference_adam(decoupled, start[i], grad[i]);
+                    (expected[i], expected[len + i], expected[2 * len + i]) = (w, m, v);
+                }
+                assert_close("adam", &state, &expected, 1e-5);
+            }
+        }
+    }
+
+    fn step(decoupled: bool, t: u64) -> AdamStep {
+        let (lr, beta1, beta2, epsilon, weight_decay) = (1e-2, 0.9, 0.999, 1e-8, 0.1);
+        AdamStep {
+            lr,
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            decoupled,
+            t,
+        }
+    }
+
+    /// Three steps, in `f64`, as the papers write them.
+    fn reference_adam(decoupled: bool, w: f32, grad: f32) -> [f32; 3] {
+        let (mut w, mut m, mut v) = (f64::from(w), 0.0, 0.0);
+        for t in 1..=3 {
+            let mut g = f64::from(grad);
+            if decoupled {
+                w -= 1e-2 * 0.1 * w;
+            } else {
+                g += 0.1 * w;
+            }
+            m = 0.9 * m + 0.1 * g;
+            v = 0.999 * v + 0.001 * g * g;
+            let (m_hat, v_hat) = (m / (1.0 - 0.9f64.powi(t)), v / (1.0 - 0.999f64.powi(t)));
+            w -= 1e-2 * m_hat / (v_hat.sqrt() + 1e-8);
+        }
+        [w, m, v].map(|x| x as f32)
+    }
+
+    #[test]
+    fn norms_and_scaling() {
+        let x = numbers(1_000_003, 1);
+        let exact = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
+        let sums = same_on_any_pool("squares", || vec![sum_of_squares(&x) as f32]);
+        assert!((f64::from(sums[0]) - exact).abs() < 1e-6 * exact);
+        let mut scaled = x.clone();
+        scale(&mut scaled, 0.3);
+        assert!(x.iter().zip(&scaled).all(|(x, y)| *y == x * 0.3));
+    }
+}

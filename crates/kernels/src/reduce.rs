@@ -259,3 +259,71 @@ fn by_columns(
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+    use crate::testing::{assert_close, numbers, same_on_any_pool, tolerance};
+
+    type Reduction = fn(usize, usize, usize, &[f32], &mut [f32]);
+
+    #[test]
+    fn agrees_with_reference() {
+        let functions: [(&str, Reduction, Reduction); 3] = [
+            ("sum", sum_axis, reference::sum_axis),
+            ("max", max_axis, reference::max_axis),
+            ("min", min_axis, reference::min_axis),
+        ];
+        let shapes = [
+            [1, 1, 1],
+            [5, 7, 3],
+            [1, 1_000_003, 1],
+            [37, 1000, 1],
+            [1, 128, 300],
+            [1, 5000, 70],
+            [64, 100, 64],
+            [16, 32, 1024],
+            [3, 0, 4],
+            [0, 4, 4],
+            [4, 4, 0],
+        ];
+        for [outer, axis, inner] in shapes {
+            let x = numbers(outer * axis * inner, 1);
+            for (name, f, twin) in functions {
+                let name = format!("{name} {outer} {axis} {inner}");
+                let y = same_on_any_pool(&name, || {
+                    let mut y = vec![f32::NAN; outer * inner];
+                    f(outer, axis, inner, &x, &mut y);
+                    y
+                });
+                let mut expected = vec![0.0; outer * inner];
+                twin(outer, axis, inner, &x, &mut expected);
+                assert_close(&name, &y, &expected, tolerance(axis.min(8 * RUN)));
+            }
+        }
+    }
+
+    #[test]
+    fn long_sums_stay_exact() {
+        // In one f32 accumulator this would stop growing at 2^24.
+        let x = vec![1.0; (1 << 25) + 3];
+        let mut y = [0.0];
+        sum_axis(1, x.len(), 1, &x, &mut y);
+        assert_eq!(y[0], x.len() as f32);
+    }
+
+    #[test]
+    fn extremes_pass_nan_on() {
+        for at in [0, 5, 20, 32] {
+            let mut x = numbers(33, 1);
+            x[at] = f32::NAN;
+            for f in [max_axis, min_axis] {
+                let (mut y, mut by_column) = ([0.0], [0.0; 3]);
+                f(1, 33, 1, &x, &mut y);
+                f(1, 11, 3, &x, &mut by_column);
+                assert!(y[0].is_nan() && by_column[at % 3].is_nan(), "NaN at {at}");
+            }
+        }
+    }
+}

@@ -196,3 +196,76 @@ fn by_gathered_rows<const N: usize>(
         });
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::f32::consts::LN_2;
+
+    use super::*;
+    use crate::reference;
+    use crate::testing::{assert_close, numbers, same_on_any_pool};
+
+    type Forward = fn(usize, usize, usize, &[f32], &mut [f32]);
+    type Backward = fn(usize, usize, usize, &[f32], &[f32], &mut [f32]);
+
+    const SHAPES: [[usize; 3]; 8] = [
+        [128, 10, 1],
+        [1, 1, 1],
+        [37, 1000, 1],
+        [3, 7, 5],
+        [2, 33, 40],
+        [300, 10, 64],
+        [0, 10, 1],
+        [4, 0, 3],
+    ];
+
+    #[test]
+    fn agrees_with_reference() {
+        let functions: [(&str, Forward, Forward, Backward, Backward); 2] = [
+            (
+                "softmax",
+                softmax,
+                reference::softmax,
+                softmax_grad,
+                reference::softmax_grad,
+            ),
+            (
+                "log_softmax",
+                log_softmax,
+                reference::log_softmax,
+                log_softmax_grad,
+                reference::log_softmax_grad,
+            ),
+        ];
+        for [outer, c, inner] in SHAPES {
+            let len = outer * c * inner;
+            let x: Vec<f32> = numbers(len, 1).iter().map(|x| x * 20.0).collect();
+            let dy = numbers(len, 2);
+            for (name, forward, twin, backward, twin_back) in functions {
+                let name = format!("{name} {outer} {c} {inner}");
+                let y = same_on_any_pool(&name, || {
+                    let mut y = vec![f32::NAN; len];
+                    forward(outer, c, inner, &x, &mut y);
+                    y
+                });
+                let mut expected = vec![0.0; len];
+                twin(outer, c, inner, &x, &mut expected);
+                assert_close(&name, &y, &expected, 1e-6);
+                let mut dx = vec![f32::NAN; len];
+                backward(outer, c, inner, &y, &dy, &mut dx);
+                let mut expected = vec![0.0; len];
+                twin_back(outer, c, inner, &y, &dy, &mut expected);
+                assert_close(&name, &dx, &expected, 5e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn large_logits_do_not_overflow() {
+        let mut y = [0.0; 3];
+        softmax(1, 3, 1, &[1e4, -1e4, 1e4], &mut y);
+        assert_eq!(y, [0.5, 0.0, 0.5]);
+        log_softmax(1, 3, 1, &[1e4, -1e4, 1e4], &mut y);
+        assert_close("log", &y, &[-LN_2, -2e4 - LN_2, -LN_2], 1e-6);
+    }
+}
