@@ -3,6 +3,8 @@
 //! This crate knows nothing of files, threads, SIMD or gradients.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod cases;
 pub mod elements;
 mod error;
 pub mod graph;

@@ -26,7 +26,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, node: None, message: message.into() }
+        Error {
+            kind,
+            node: None,
+            message: message.into(),
+        }
     }
 
     pub(crate) fn at(mut self, node: &str) -> Error {

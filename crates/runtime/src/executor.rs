@@ -20,7 +20,11 @@ impl Executor {
     /// An executor with its buffers allocated.
     pub fn new(plan: impl Into<Arc<Plan>>) -> Executor {
         let plan = plan.into();
-        let slots = plan.slots.iter().map(|s| Data::zeros(s.dtype, s.len)).collect();
+        let slots = plan
+            .slots
+            .iter()
+            .map(|s| Data::zeros(s.dtype, s.len))
+            .collect();
         Executor { plan, slots }
     }
 
@@ -39,12 +43,18 @@ impl Executor {
         let mut outputs: Vec<(Data, &Type)> = Vec::new();
         for step in &plan.steps {
             for (slot, t) in &step.outputs {
-                outputs.push((std::mem::replace(&mut self.slots[*slot], Data::U8(Vec::new())), t));
+                outputs.push((
+                    std::mem::replace(&mut self.slots[*slot], Data::U8(Vec::new())),
+                    t,
+                ));
             }
             let views: Vec<View> = step
                 .inputs
                 .iter()
-                .map(|(place, t)| View { data: self.data(inputs, *place), t })
+                .map(|(place, t)| View {
+                    data: self.data(inputs, *place),
+                    t,
+                })
                 .collect();
             let result = kernel::run(&step.op, &views, &mut outputs);
             for ((slot, _), (data, _)) in step.outputs.iter().zip(outputs.drain(..)) {
@@ -52,7 +62,10 @@ impl Executor {
             }
             result.map_err(|e| e.at(&step.name))?;
         }
-        Ok(Outputs { executor: self, inputs })
+        Ok(Outputs {
+            executor: self,
+            inputs,
+        })
     }
 
     fn check(&self, inputs: &[&Tensor]) -> Result<()> {

@@ -62,11 +62,17 @@ impl Plan {
     /// Plans `graph` for inputs of the given types; errs when the graph does not accept them.
     pub fn new(graph: &Graph, inputs: &[Type]) -> Result<Plan> {
         let types = graph.infer(inputs)?;
-        let weights =
-            graph.parameters().iter().map(|p| executable(p.weight.tensor().into_owned())).collect();
+        let weights = graph
+            .parameters()
+            .iter()
+            .map(|p| executable(p.weight.tensor().into_owned()))
+            .collect();
         let mut planner = Planner::new(graph, types);
         let steps = planner.steps();
-        let outputs = graph.outputs().iter().map(|&v| (planner.place(v), planner.type_of(v)));
+        let outputs = graph
+            .outputs()
+            .iter()
+            .map(|&v| (planner.place(v), planner.type_of(v)));
         let outputs = outputs.collect();
         Ok(Plan {
             inputs: inputs.to_vec(),
@@ -91,9 +97,17 @@ impl Plan {
     /// Memory an executor of this plan holds.
     pub fn memory(&self) -> Memory {
         Memory {
-            buffers_bytes: self.slots.iter().map(|s| s.len * s.dtype.size_bytes()).sum(),
+            buffers_bytes: self
+                .slots
+                .iter()
+                .map(|s| s.len * s.dtype.size_bytes())
+                .sum(),
             without_reuse_bytes: self.without_reuse_bytes,
-            weights_bytes: self.weights.iter().map(|t| t.len() * t.dtype().size_bytes()).sum(),
+            weights_bytes: self
+                .weights
+                .iter()
+                .map(|t| t.len() * t.dtype().size_bytes())
+                .sum(),
         }
     }
 }
@@ -112,7 +126,10 @@ fn executable_type(t: &Type) -> Type {
         DType::U8 | DType::I64 => DType::I64,
         DType::F32 | DType::F64 => DType::F32,
     };
-    Type { dtype, shape: t.shape.clone() }
+    Type {
+        dtype,
+        shape: t.shape.clone(),
+    }
 }
 
 struct Planner<'g> {
@@ -142,7 +159,11 @@ impl<'g> Planner<'g> {
         }
         for node in graph.nodes() {
             for &v in &node.outputs {
-                let of = if renames(&node.op) { root[node.inputs[0].index()] } else { Some(v) };
+                let of = if renames(&node.op) {
+                    root[node.inputs[0].index()]
+                } else {
+                    Some(v)
+                };
                 root[v.index()] = of;
             }
         }
@@ -159,7 +180,10 @@ impl<'g> Planner<'g> {
                 last_read[r] = last_read[r].max(i);
             });
         }
-        graph.outputs().iter().for_each(|v| last_read[root[v.index()].index()] = usize::MAX);
+        graph
+            .outputs()
+            .iter()
+            .for_each(|v| last_read[root[v.index()].index()] = usize::MAX);
         Planner {
             graph,
             types,
@@ -186,7 +210,12 @@ impl<'g> Planner<'g> {
             if !renames(&node.op) {
                 let outputs = node.outputs.iter().map(|&v| self.allocate(v)).collect();
                 let inputs = node.inputs.iter().map(|&v| self.read(v)).collect();
-                steps.push(Step { name: node.name.clone(), op: node.op.clone(), inputs, outputs });
+                steps.push(Step {
+                    name: node.name.clone(),
+                    op: node.op.clone(),
+                    inputs,
+                    outputs,
+                });
             }
             self.release(i);
         }
@@ -203,14 +232,23 @@ impl<'g> Planner<'g> {
         self.without_reuse_bytes += t.size_bytes();
         let len = t.len();
         let fits = |s: &Slot| s.dtype == t.dtype;
-        let cost = |s: &Slot| if s.len >= len { (0, s.len - len) } else { (1, len - s.len) };
+        let cost = |s: &Slot| {
+            if s.len >= len {
+                (0, s.len - len)
+            } else {
+                (1, len - s.len)
+            }
+        };
         let best = (0..self.free.len())
             .filter(|&i| fits(&self.slots[self.free[i]]))
             .min_by_key(|&i| cost(&self.slots[self.free[i]]));
         let slot = match best {
             Some(i) => self.free.swap_remove(i),
             None => {
-                self.slots.push(Slot { dtype: t.dtype, len: 0 });
+                self.slots.push(Slot {
+                    dtype: t.dtype,
+                    len: 0,
+                });
                 self.slots.len() - 1
             }
         };
@@ -222,12 +260,18 @@ impl<'g> Planner<'g> {
     /// Frees the buffers whose value node `i` was the last to read.
     fn release(&mut self, i: usize) {
         let node = &self.graph.nodes()[i];
-        let mut roots: Vec<ValueId> =
-            node.inputs.iter().chain(&node.outputs).map(|v| self.root[v.index()]).collect();
+        let mut roots: Vec<ValueId> = node
+            .inputs
+            .iter()
+            .chain(&node.outputs)
+            .map(|v| self.root[v.index()])
+            .collect();
         roots.sort_unstable();
         roots.dedup();
         for r in roots {
-            let Some(Place::Slot(slot)) = self.place[r.index()] else { continue };
+            let Some(Place::Slot(slot)) = self.place[r.index()] else {
+                continue;
+            };
             if self.last_read[r.index()] == i && !self.free.contains(&slot) {
                 self.free.push(slot);
             }
@@ -242,6 +286,9 @@ fn renames(op: &Op) -> bool {
         op,
         Op::Layout(Layout::Reshape { .. } | Layout::ReshapeLike)
             | Op::Dropout(Dropout::Identity { .. })
-            | Op::Unary(Unary { kind: UnaryKind::Identity, grad: false })
+            | Op::Unary(Unary {
+                kind: UnaryKind::Identity,
+                grad: false
+            })
     )
 }

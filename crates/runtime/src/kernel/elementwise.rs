@@ -44,7 +44,13 @@ fn unary_grad(kind: UnaryKind, inputs: &[View], dx: &mut [f32]) {
             zip_map(x(), dy, dx, |x, d| if x > 0.0 { d } else { alpha * d });
         }
         UnaryKind::Elu { alpha } => {
-            zip3_map(x(), y(), dy, dx, |x, y, d| if x > 0.0 { d } else { d * (y + alpha) });
+            zip3_map(
+                x(),
+                y(),
+                dy,
+                dx,
+                |x, y, d| if x > 0.0 { d } else { d * (y + alpha) },
+            );
         }
         UnaryKind::Sigmoid => zip_map(y(), dy, dx, |y, d| d * y * (1.0 - y)),
         UnaryKind::Tanh => zip_map(y(), dy, dx, |y, d| d * (1.0 - y * y)),
@@ -52,14 +58,19 @@ fn unary_grad(kind: UnaryKind, inputs: &[View], dx: &mut [f32]) {
         UnaryKind::Exp => zip_map(y(), dy, dx, |y, d| d * y),
         UnaryKind::Log => zip_map(x(), dy, dx, |x, d| d / x),
         UnaryKind::Sqrt => zip_map(y(), dy, dx, |y, d| d * 0.5 / y),
-        UnaryKind::Abs => zip_map(x(), dy, dx, |x, d| d * (gate(x > 0.0, 1.0) - gate(x < 0.0, 1.0))),
+        UnaryKind::Abs => zip_map(x(), dy, dx, |x, d| {
+            d * (gate(x > 0.0, 1.0) - gate(x < 0.0, 1.0))
+        }),
     }
 }
 
 pub(super) fn binary(op: Binary, inputs: &[View], y: &mut Out) {
     let shape = y.1.shape.clone();
     let (a, b) = (inputs[0], inputs[1]);
-    let (sa, sb) = (broadcast_strides(a.shape(), &shape), broadcast_strides(b.shape(), &shape));
+    let (sa, sb) = (
+        broadcast_strides(a.shape(), &shape),
+        broadcast_strides(b.shape(), &shape),
+    );
     let (a, b, y) = (a.f32(), b.f32(), out(y));
     match op {
         Binary::Add => kernels::broadcast_zip(&shape, a, &sa, b, &sb, y, |a, b| a + b),

@@ -38,7 +38,14 @@ fn typed<T: Element>(op: &Op, layout: &Layout, inputs: &[View], y: &mut Out) {
             let axis = axis_of(*axis, shape.len());
             let mut start = vec![0; shape.len()];
             start[axis] = inputs[1..=*index].iter().map(|v| v.shape()[axis]).sum();
-            move_block::<T>(shape, x.values(), x.shape(), &start, &vec![1; shape.len()], out(y));
+            move_block::<T>(
+                shape,
+                x.values(),
+                x.shape(),
+                &start,
+                &vec![1; shape.len()],
+                out(y),
+            );
         }
         Layout::SliceGrad { .. } | Layout::Pad { .. } => by_reference(op, inputs, y),
     }
@@ -74,7 +81,9 @@ fn move_block<T: Element>(
         if step[last] == 1 {
             y.copy_from_slice(&x[at..at + row]);
         } else {
-            y.iter_mut().enumerate().for_each(|(j, y)| *y = x[at + j * step[last]]);
+            y.iter_mut()
+                .enumerate()
+                .for_each(|(j, y)| *y = x[at + j * step[last]]);
         }
     }
 }

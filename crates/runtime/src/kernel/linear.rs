@@ -10,7 +10,15 @@ use crate::Result;
 pub(super) fn dense(inputs: &[View], y: &mut Out) {
     let (x, w) = (inputs[0], inputs[1]);
     let (n, k, m) = (x.shape()[0], x.shape()[1], w.shape()[0]);
-    kernels::dense(n, k, m, x.f32(), w.f32(), inputs.get(2).map(View::f32), out(y));
+    kernels::dense(
+        n,
+        k,
+        m,
+        x.f32(),
+        w.f32(),
+        inputs.get(2).map(View::f32),
+        out(y),
+    );
 }
 
 pub(super) fn matmul(op: &MatMul, inputs: &[View], y: &mut Out) -> Result<()> {
@@ -32,5 +40,9 @@ pub(super) fn matmul(op: &MatMul, inputs: &[View], y: &mut Out) -> Result<()> {
 
 /// An operand that is `[rows, cols]` once transposed.
 fn operand(transposed: bool, data: &[f32], rows: usize, cols: usize) -> MatRef<'_> {
-    if transposed { MatRef::transposed(data, rows) } else { MatRef::row_major(data, cols) }
+    if transposed {
+        MatRef::transposed(data, rows)
+    } else {
+        MatRef::row_major(data, cols)
+    }
 }

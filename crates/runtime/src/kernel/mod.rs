@@ -82,7 +82,9 @@ pub(crate) fn by_reference(op: &Op, inputs: &[View], output: &mut Out) {
     };
     let arrays: Vec<Array> = inputs.iter().enumerate().map(array).collect();
     let refs: Vec<&Array> = arrays.iter().collect();
-    let result = op.reference(&refs, std::slice::from_ref(output.1)).swap_remove(0);
+    let result = op
+        .reference(&refs, std::slice::from_ref(output.1))
+        .swap_remove(0);
     let result: Tensor = result.to_tensor(output.1.dtype);
     match result.data() {
         Data::I64(v) => out::<i64>(output).copy_from_slice(v),

@@ -36,7 +36,15 @@ pub(super) fn pool(op: &Pool, inputs: &[View], y: &mut Out) {
     let x = inputs[0];
     let (kernel, s) = (op.kernel_for(x.shape()), x.shape());
     let (stride, padding) = (op.stride, op.padding);
-    let shape = PoolShape { n: s[0], c: s[1], h: s[2], w: s[3], kernel, stride, padding };
+    let shape = PoolShape {
+        n: s[0],
+        c: s[1],
+        h: s[2],
+        w: s[3],
+        kernel,
+        stride,
+        padding,
+    };
     match (op.kind, op.grad) {
         (PoolKind::Max, false) => kernels::max_pool(&shape, x.f32(), out(y)),
         (PoolKind::Max, true) => {

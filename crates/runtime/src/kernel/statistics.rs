@@ -3,9 +3,7 @@
 use bantam_core::Op;
 use bantam_core::op::norm::channels;
 use bantam_core::op::reduce::reduced_axes;
-use bantam_core::op::{
-    BatchNorm, Loss, LossKind, NormRole, Reduce, ReduceKind, Softmax, around,
-};
+use bantam_core::op::{BatchNorm, Loss, LossKind, NormRole, Reduce, ReduceKind, Softmax, around};
 use bantam_kernels as kernels;
 
 use super::{Out, View, by_reference, check_indices, out};
@@ -35,7 +33,11 @@ pub(super) fn batch_norm(op: &BatchNorm, inputs: &[View], outputs: &mut [Out]) {
 
 pub(super) fn softmax(op: &Softmax, inputs: &[View], y: &mut Out) {
     let shape = inputs[0].shape();
-    let axis = if op.axis < 0 { shape.len() as i64 + op.axis } else { op.axis } as usize;
+    let axis = if op.axis < 0 {
+        shape.len() as i64 + op.axis
+    } else {
+        op.axis
+    } as usize;
     let (outer, c, inner) = around(shape, axis);
     let first = inputs[0].f32();
     match (op.log, op.grad) {
@@ -68,10 +70,13 @@ fn run_of_axes(axes: &[i64], shape: &[usize]) -> Option<(usize, usize, usize)> {
     let first = reduced.iter().position(|&r| r).unwrap_or(shape.len());
     let last = reduced.iter().rposition(|&r| r).map_or(first, |l| l + 1);
     let product = |part: &[usize]| part.iter().product();
-    reduced[first..last]
-        .iter()
-        .all(|&r| r)
-        .then(|| (product(&shape[..first]), product(&shape[first..last]), product(&shape[last..])))
+    reduced[first..last].iter().all(|&r| r).then(|| {
+        (
+            product(&shape[..first]),
+            product(&shape[first..last]),
+            product(&shape[last..]),
+        )
+    })
 }
 
 fn reduce_run(kind: ReduceKind, outer: usize, len: usize, inner: usize, x: &[f32], y: &mut [f32]) {
@@ -137,7 +142,11 @@ pub(super) fn loss(op: &Loss, inputs: &[View], y: &mut Out) -> Result<()> {
     } else {
         let term = |(&x, &t): (&f32, &f32)| {
             let (x, t) = (f64::from(x), f64::from(t));
-            if squared { (x - t).powi(2) } else { x.max(0.0) - x * t + (-x.abs()).exp().ln_1p() }
+            if squared {
+                (x - t).powi(2)
+            } else {
+                x.max(0.0) - x * t + (-x.abs()).exp().ln_1p()
+            }
         };
         let sum: f64 = x.iter().zip(t).map(term).sum();
         out(y)[0] = (sum / x.len() as f64) as f32;
