@@ -33,7 +33,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, node: None, message: message.into(), source: None }
+        Error {
+            kind,
+            node: None,
+            message: message.into(),
+            source: None,
+        }
     }
 
     pub(crate) fn at(mut self, node: &str) -> Error {
@@ -44,7 +49,12 @@ impl Error {
     /// The error for a caller's wish to stop, with its reason.
     pub fn stopped(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         let source = source.into();
-        Error { kind: ErrorKind::Stopped, node: None, message: source.to_string(), source: Some(source) }
+        Error {
+            kind: ErrorKind::Stopped,
+            node: None,
+            message: source.to_string(),
+            source: Some(source),
+        }
     }
 
     /// What kind of error this is.

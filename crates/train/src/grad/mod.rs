@@ -23,7 +23,10 @@ pub fn gradient(graph: &Graph, of: usize, wrt: &[ValueId]) -> Result<Graph> {
     if !types[output.index()].shape.is_empty() {
         let name = graph.value_name(output);
         let shape = &types[output.index()].shape;
-        return Err(Error::new(ErrorKind::Gradient, format!("{name:?} is {shape:?}, not a scalar")));
+        return Err(Error::new(
+            ErrorKind::Gradient,
+            format!("{name:?} is {shape:?}, not a scalar"),
+        ));
     }
     let needs = dependents(graph, wrt);
     let mut tape = Tape {
@@ -35,8 +38,11 @@ pub fn gradient(graph: &Graph, of: usize, wrt: &[ValueId]) -> Result<Graph> {
     let one = tape.constant("seed", 1.0);
     tape.adjoints[output.index()] = Some(one);
     for node in graph.nodes().iter().rev() {
-        let dy: Vec<Option<ValueId>> =
-            node.outputs.iter().map(|v| tape.adjoints[v.index()]).collect();
+        let dy: Vec<Option<ValueId>> = node
+            .outputs
+            .iter()
+            .map(|v| tape.adjoints[v.index()])
+            .collect();
         let wanted = node.inputs.iter().any(|v| tape.needs[v.index()]);
         if wanted && dy.iter().any(Option::is_some) {
             rules::backward(&mut tape, node, &dy).map_err(|e| e.at(&node.name))?;

@@ -46,7 +46,10 @@ fn unbroadcast(t: &mut Tape, dx: ValueId, dx_shape: &[usize], x: ValueId) -> Val
 }
 
 fn product(transpose_a: bool, transpose_b: bool) -> Op {
-    Op::MatMul(MatMul { transpose_a, transpose_b })
+    Op::MatMul(MatMul {
+        transpose_a,
+        transpose_b,
+    })
 }
 
 fn dense(t: &mut Tape, inputs: &[ValueId], dy: ValueId) {
@@ -66,7 +69,11 @@ fn dense(t: &mut Tape, inputs: &[ValueId], dy: ValueId) {
 }
 
 fn sum_axes(axes: &[i64]) -> Op {
-    Op::Reduce(Reduce::Axes { kind: ReduceKind::Sum, axes: axes.to_vec(), keep_dims: false })
+    Op::Reduce(Reduce::Axes {
+        kind: ReduceKind::Sum,
+        axes: axes.to_vec(),
+        keep_dims: false,
+    })
 }
 
 fn matmul(t: &mut Tape, op: MatMul, inputs: &[ValueId], dy: ValueId) {
@@ -106,11 +113,19 @@ fn conv(t: &mut Tape, op: Conv, inputs: &[ValueId], dy: ValueId) -> Result<()> {
     }
     let (x, w) = (inputs[0], inputs[1]);
     if t.needs(x) {
-        let dx = t.emit("conv.x", Op::Conv(op.with_role(ConvRole::GradInput)), &[dy, w, x]);
+        let dx = t.emit(
+            "conv.x",
+            Op::Conv(op.with_role(ConvRole::GradInput)),
+            &[dy, w, x],
+        );
         t.add(x, dx);
     }
     if t.needs(w) {
-        let dw = t.emit("conv.w", Op::Conv(op.with_role(ConvRole::GradWeight)), &[x, dy, w]);
+        let dw = t.emit(
+            "conv.w",
+            Op::Conv(op.with_role(ConvRole::GradWeight)),
+            &[x, dy, w],
+        );
         t.add(w, dw);
     }
     if let Some(&b) = inputs.get(2).filter(|b| t.needs(**b)) {
@@ -126,7 +141,11 @@ fn pool(t: &mut Tape, op: Pool, inputs: &[ValueId], dy: ValueId) -> Result<()> {
     if op.grad {
         return Err(no_gradient("the gradient of a gradient"));
     }
-    let dx = t.emit("pool", Op::Pool(Pool { grad: true, ..op }), &[inputs[0], dy]);
+    let dx = t.emit(
+        "pool",
+        Op::Pool(Pool { grad: true, ..op }),
+        &[inputs[0], dy],
+    );
     t.add(inputs[0], dx);
     Ok(())
 }
@@ -147,12 +166,14 @@ fn batch_norm(
             let name = t.b.fresh("grad.batch_norm");
             let op = Op::BatchNorm(op.with_role(NormRole::Grad));
             let [dx, dgamma, dbeta] = t.b.node_n(&name, op, &[x[0], x[1], y[1], y[2], dy]);
-            x.iter().zip([dx, dgamma, dbeta]).for_each(|(&v, d)| t.add(v, d));
+            x.iter()
+                .zip([dx, dgamma, dbeta])
+                .for_each(|(&v, d)| t.add(v, d));
             Ok(())
         }
-        NormRole::Inference => {
-            Err(no_gradient("normalisation with stored statistics: train its training form"))
-        }
+        NormRole::Inference => Err(no_gradient(
+            "normalisation with stored statistics: train its training form",
+        )),
         NormRole::Grad => Err(no_gradient("the gradient of a gradient")),
     }
 }
@@ -179,9 +200,8 @@ fn binary(t: &mut Tape, op: Binary, inputs: &[ValueId], dy: ValueId) {
     let with = |t: &mut Tape, op: Binary, x: ValueId, y: ValueId| {
         t.emit("binary", Op::Binary(op), &[x, y])
     };
-    let negative = |t: &mut Tape, x: ValueId| {
-        t.emit("negative", Op::Unary(Unary::new(UnaryKind::Neg)), &[x])
-    };
+    let negative =
+        |t: &mut Tape, x: ValueId| t.emit("negative", Op::Unary(Unary::new(UnaryKind::Neg)), &[x]);
     if t.needs(a) {
         let da = match op {
             Binary::Add | Binary::Sub => dy,
@@ -213,19 +233,32 @@ fn softmax(t: &mut Tape, op: Softmax, x: &[ValueId], y: &[ValueId], dy: ValueId)
     if op.grad {
         return Err(no_gradient("the gradient of a gradient"));
     }
-    let dx = t.emit("softmax", Op::Softmax(Softmax { grad: true, ..op }), &[y[0], dy]);
+    let dx = t.emit(
+        "softmax",
+        Op::Softmax(Softmax { grad: true, ..op }),
+        &[y[0], dy],
+    );
     t.add(x[0], dx);
     Ok(())
 }
 
 fn reduce(t: &mut Tape, op: &Reduce, x: &[ValueId], y: &[ValueId], dy: ValueId) -> Result<()> {
-    let Reduce::Axes { kind, axes, keep_dims } = op.clone() else {
+    let Reduce::Axes {
+        kind,
+        axes,
+        keep_dims,
+    } = op.clone()
+    else {
         return Err(no_gradient("the gradient of a gradient"));
     };
     if kind == ReduceKind::ArgMax {
         return Err(no_gradient("an index has no derivative"));
     }
-    let op = Op::Reduce(Reduce::Grad { kind, axes, keep_dims });
+    let op = Op::Reduce(Reduce::Grad {
+        kind,
+        axes,
+        keep_dims,
+    });
     let dx = t.emit("reduce", op, &[x[0], y[0], dy]);
     t.add(x[0], dx);
     Ok(())
@@ -236,13 +269,29 @@ fn layout(t: &mut Tape, op: &Layout, x: &[ValueId], dy: ValueId) -> Result<()> {
         Layout::Reshape { .. } => (Layout::ReshapeLike, vec![dy, x[0]]),
         Layout::Transpose { permutation } => {
             let mut inverse = vec![0; permutation.len()];
-            permutation.iter().enumerate().for_each(|(i, &p)| inverse[p] = i);
-            (Layout::Transpose { permutation: inverse }, vec![dy])
+            permutation
+                .iter()
+                .enumerate()
+                .for_each(|(i, &p)| inverse[p] = i);
+            (
+                Layout::Transpose {
+                    permutation: inverse,
+                },
+                vec![dy],
+            )
         }
-        Layout::Slice { ranges } => {
-            (Layout::SliceGrad { ranges: ranges.clone() }, vec![dy, x[0]])
-        }
-        Layout::Pad { padding, .. } => (Layout::Slice { ranges: inside(padding) }, vec![dy]),
+        Layout::Slice { ranges } => (
+            Layout::SliceGrad {
+                ranges: ranges.clone(),
+            },
+            vec![dy, x[0]],
+        ),
+        Layout::Pad { padding, .. } => (
+            Layout::Slice {
+                ranges: inside(padding),
+            },
+            vec![dy],
+        ),
         Layout::Concat { axis } => {
             for (index, &v) in x.iter().enumerate() {
                 if t.needs(v) {
@@ -265,8 +314,18 @@ fn layout(t: &mut Tape, op: &Layout, x: &[ValueId], dy: ValueId) -> Result<()> {
 
 /// The ranges that undo a padding.
 fn inside(padding: &[[usize; 2]]) -> Vec<SliceRange> {
-    let end = |after: usize| if after == 0 { i64::MAX } else { -(after as i64) };
-    let range = |p: &[usize; 2]| SliceRange { start: p[0] as i64, end: end(p[1]), step: 1 };
+    let end = |after: usize| {
+        if after == 0 {
+            i64::MAX
+        } else {
+            -(after as i64)
+        }
+    };
+    let range = |p: &[usize; 2]| SliceRange {
+        start: p[0] as i64,
+        end: end(p[1]),
+        step: 1,
+    };
     padding.iter().map(range).collect()
 }
 
@@ -274,7 +333,11 @@ fn gather(t: &mut Tape, op: Gather, x: &[ValueId], dy: ValueId) -> Result<()> {
     if op.grad {
         return Err(no_gradient("the gradient of a gradient"));
     }
-    let dtable = t.emit("gather", Op::Gather(Gather { grad: true, ..op }), &[dy, x[1], x[0]]);
+    let dtable = t.emit(
+        "gather",
+        Op::Gather(Gather { grad: true, ..op }),
+        &[dy, x[1], x[0]],
+    );
     t.add(x[0], dtable);
     Ok(())
 }
@@ -294,7 +357,11 @@ fn loss(t: &mut Tape, op: Loss, x: &[ValueId], dy: ValueId) -> Result<()> {
     if t.needs(x[1]) && !matches!(op.kind, LossKind::CrossEntropy { .. }) {
         return Err(no_gradient("the target of a loss is not differentiated"));
     }
-    let dx = t.emit("loss", Op::Loss(Loss { grad: true, ..op }), &[x[0], x[1], dy]);
+    let dx = t.emit(
+        "loss",
+        Op::Loss(Loss { grad: true, ..op }),
+        &[x[0], x[1], dy],
+    );
     t.add(x[0], dx);
     Ok(())
 }
