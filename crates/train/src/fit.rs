@@ -334,7 +334,8 @@ impl<'a> Run<'a> {
 
     /// One step on `rows`; returns its loss.
     fn step(&mut self, rows: &[u32], epoch: u64, learning_rate: f32) -> Result<f32> {
-        self.batches.read(epoch, rows, &mut self.x, &mut self.targets)?;
+        self.batches
+            .read(epoch, rows, &mut self.x, &mut self.targets)?;
         let mut shape = vec![rows.len()];
         shape.extend(self.batches.source.sample_shape());
         let x = Tensor::new(&shape, std::mem::take(&mut self.x))?;
