@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+pub mod schema;
 pub mod tensor;
 
 pub use error::{Error, ErrorKind, Result};
