@@ -28,6 +28,11 @@ mod identify;
 mod rng;
 mod split;
 
+mod batches;
+mod source;
+mod stored;
+
+pub use batches::{Augment, Batches, Epoch};
 pub use columnar::read_parquet;
 pub use delimited::{read_delimited, read_delimited_bytes};
 pub use encode::{RowEncoder, Target, Targets, Unseen, encode, encode_inputs, targets};
@@ -41,5 +46,7 @@ pub use npy::{read_npy, read_npz};
 pub use options::ReadOptions;
 pub use records::{Record, Records};
 pub use rng::{Rng, hash};
+pub use source::{MemorySource, Source, Subset};
 pub use split::{Fractions, Split, split};
+pub use stored::{Encoded, FileSource, RowsWriter, encode_file};
 pub use table::{Column, MISSING, Table, Values};
