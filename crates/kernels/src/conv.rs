@@ -90,7 +90,7 @@ impl ConvShape {
     fn check(&self, x_len: usize, w_len: usize, y_len: usize) {
         assert!(self.groups > 0, "a convolution has at least one group");
         assert!(
-            self.c_in % self.groups == 0 && self.c_out % self.groups == 0,
+            self.c_in.is_multiple_of(self.groups) && self.c_out.is_multiple_of(self.groups),
             "groups of a convolution must divide its channels: {self:?}"
         );
         assert!(
