@@ -5,6 +5,7 @@
 mod im2col;
 
 use crate::parallel;
+use crate::window::out_len;
 
 /// Everything about a convolution but the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,15 +121,6 @@ impl ConvShape {
             self.y_len(),
             "wrong length of a convolution's output: {self:?}"
         );
-    }
-}
-
-fn out_len(padded: usize, kernel: usize, stride: usize, dilation: usize) -> usize {
-    let reach = (kernel - 1) * dilation + 1;
-    if padded < reach {
-        0
-    } else {
-        (padded - reach) / stride + 1
     }
 }
 

@@ -48,7 +48,9 @@ mod x86 {
         let (mut sums, factor, one) = ([_mm512_set1_ps(0.0); 24], black_box(0.5), 1.0);
         let (factor, one) = (_mm512_set1_ps(factor), _mm512_set1_ps(one));
         for _ in 0..ROUNDS {
-            sums = sums.map(|sum| _mm512_fmadd_ps(sum, factor, one));
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, factor, one);
+            }
         }
         black_box(sums);
         2 * 16 * 24 * ROUNDS
@@ -59,7 +61,9 @@ mod x86 {
         let (mut sums, factor, one) = ([_mm256_set1_ps(0.0); 12], black_box(0.5), 1.0);
         let (factor, one) = (_mm256_set1_ps(factor), _mm256_set1_ps(one));
         for _ in 0..ROUNDS {
-            sums = sums.map(|sum| _mm256_fmadd_ps(sum, factor, one));
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(*sum, factor, one);
+            }
         }
         black_box(sums);
         2 * 8 * 12 * ROUNDS
