@@ -2,6 +2,7 @@
 //!
 //! `x: [n, c_in, h, w]`, weights `[c_out, c_in / groups, kh, kw]`, `y: [n, c_out, out_h, out_w]`.
 
+mod direct;
 mod im2col;
 
 use crate::parallel;
@@ -140,6 +141,9 @@ pub fn conv(shape: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
     if y.is_empty() {
         return;
     }
+    if direct::suits(&direct::Problem::forward(shape)) && !x.is_empty() {
+        return direct::forward(shape, x, w, bias, y);
+    }
     im2col::forward(shape, x, w, bias, y);
 }
 
@@ -154,6 +158,9 @@ pub fn conv_grad_input(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32])
     }
     if dy.is_empty() {
         return dx.fill(0.0);
+    }
+    if shape.stride == [1, 1] && direct::suits(&direct::Problem::forward(shape)) {
+        return direct::grad_input(shape, dy, w, dx);
     }
     im2col::grad_input(shape, dy, w, dx);
 }
