@@ -14,6 +14,8 @@ pub enum ErrorKind {
     Corrupt,
     /// The size asked for exceeds the caller's budget or a limit of the format.
     TooLarge,
+    /// The caller's description of the data does not fit the data.
+    Mismatch,
     /// The input names a profile this version does not know.
     Unsupported,
 }

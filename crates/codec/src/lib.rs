@@ -22,6 +22,10 @@
 pub mod bits;
 pub mod varint;
 
+pub mod range;
+pub mod weights;
+
 mod error;
+mod logistic;
 
 pub use error::{Error, ErrorKind};
