@@ -22,10 +22,15 @@
 pub mod bits;
 pub mod varint;
 
+pub mod huffman;
 pub mod range;
+
+pub mod deep_compression;
 pub mod weights;
 
+mod entropy;
 mod error;
 mod logistic;
 
+pub use entropy::entropy_order0;
 pub use error::{Error, ErrorKind};

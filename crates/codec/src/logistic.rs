@@ -51,7 +51,8 @@ const fn stretch_table<const N: usize>(step: u32) -> [i16; N] {
     let mut x = 0;
     let mut i = 0;
     while i < N {
-        while x + 1 < N_SQUASH && squash[x + 1] as u32 <= i as u32 * step {
+        // Move on while the next probability is the nearer one.
+        while x + 1 < N_SQUASH && squash[x] as u32 + squash[x + 1] as u32 <= 2 * i as u32 * step {
             x += 1;
         }
         table[i] = (x as i32 - MAX_LOGIT) as i16;
