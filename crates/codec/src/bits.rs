@@ -125,7 +125,7 @@ impl<'a> BitReader<'a> {
     pub fn skip(&mut self, n_bits: u32) -> Result<(), Error> {
         let end = self.offset + n_bits;
         let n_bytes = (end / 8) as usize;
-        if n_bytes > self.bytes.len() || n_bytes == self.bytes.len() && end % 8 != 0 {
+        if n_bytes > self.bytes.len() || n_bytes == self.bytes.len() && !end.is_multiple_of(8) {
             return Err(Error::truncated("bits end inside a field"));
         }
         self.bytes = &self.bytes[n_bytes..];

@@ -25,6 +25,7 @@ pub mod varint;
 pub mod huffman;
 pub mod range;
 
+pub mod bytes;
 pub mod deep_compression;
 pub mod weights;
 

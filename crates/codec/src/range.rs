@@ -221,7 +221,7 @@ mod tests {
 
     /// `n` decisions that are ones with probability `p_one`, from a linear congruential generator.
     fn draws(n: usize, p_one: u16) -> Vec<(bool, u16)> {
-        let mut state = 0x1234_5678_9ABC_DEFu64;
+        let mut state = 0x0123_4567_89AB_CDEF_u64;
         let mut next = || {
             state = state
                 .wrapping_mul(6364136223846793005)

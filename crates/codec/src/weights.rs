@@ -165,3 +165,6 @@ pub fn decode(bytes: &[u8], shapes: &[Shape], max_levels: usize) -> Result<Vec<V
     coder.finish()?;
     Ok(matrices)
 }
+
+#[cfg(test)]
+mod tests;
