@@ -11,6 +11,7 @@ mod kmeans;
 mod names;
 pub mod prune;
 pub mod quantize;
+pub mod schedule;
 
 #[cfg(test)]
 mod testing;
@@ -18,3 +19,7 @@ mod testing;
 pub use error::{Error, ErrorKind, Result};
 pub use prune::{Magnitude, Scope, Sparsity, prune, rewind};
 pub use quantize::{BitChoice, BitSearch, CodebookOptions, Init, choose_bits, quantize};
+pub use schedule::{
+    IterativeOptions, Retrain, Rewinding, RoundRecord, RoundRequest, RoundResult, choose, iterate,
+    next_round,
+};
