@@ -150,11 +150,11 @@ pub fn measure(problem: &Problem, options: &Options) -> Result<Measurement> {
     })
 }
 
-/// Measures samples `[n, d]`, row-major, with `n` labels; see [`Problem::from_samples`].
+/// Measures `rows: [n, d]`, row-major, with `n` labels; see [`Problem::from_rows`].
 ///
 /// Errs as that does.
-pub fn measure_samples(
-    samples: &[f32],
+pub fn measure_rows(
+    rows: &[f32],
     d: usize,
     labels: &[u32],
     options: &Options,
@@ -164,5 +164,5 @@ pub fn measure_samples(
         seed: options.seed,
         ..problem::Options::default()
     };
-    measure(&Problem::from_samples(samples, d, labels, &made)?, options)
+    measure(&Problem::from_rows(rows, d, labels, &made)?, options)
 }

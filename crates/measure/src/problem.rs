@@ -3,7 +3,8 @@
 //! Every estimator reads a [`Problem`] and nothing else. Identifiers and constants are left out,
 //! with the reason, but kept beside, so that figures can be given with and without them.
 
-use bantam_data::{Column, LeftOut, Reason, Table, Values, identifiers};
+use bantam_core::{DType, Data};
+use bantam_data::{Column, LeftOut, Reason, Samples, Table, Values, identifiers};
 
 use crate::bits::entropy_bits;
 use crate::codes::{Coded, code_columns};
@@ -28,7 +29,8 @@ pub struct Options {
     pub drop: Vec<String>,
     /// Every distinct value of the target is a class, even when there are many numbers.
     pub every_value_is_a_class: bool,
-    /// Most cells (rows times columns) that [`Problem::from_samples`] keeps.
+    /// Most cells (rows times columns) that [`Problem::from_rows`] and
+    /// [`Problem::from_samples`] keep.
     pub max_cells: usize,
     /// Seed of the sample, where one is taken.
     pub seed: u64,
@@ -143,55 +145,87 @@ impl Problem {
         Ok(problem)
     }
 
-    /// The problem of predicting `labels: [n]` from `samples: [n, d]`, row-major.
+    /// The problem of predicting `labels: [n]` from `rows: [n, d]`, row-major.
     ///
     /// When there are more than `options.max_cells` cells, a sample of the rows is taken, the same
-    /// for the same seed. Columns are called `x0`, `x1`, ...; constant ones are left out. Classes are the
-    /// labels that occur, by number.
+    /// for the same seed. Columns are called `x0`, `x1`, ...; constant ones are left out. Classes
+    /// are the labels that occur, by number.
     ///
-    /// Errs when the counts do not fit, a value is not finite, there are no rows, or every column is
-    /// constant.
-    pub fn from_samples(
-        samples: &[f32],
-        d: usize,
-        labels: &[u32],
-        options: &Options,
-    ) -> Result<Problem> {
-        let n = labels.len();
-        if n.checked_mul(d) != Some(samples.len()) {
-            let message = format!(
-                "expected {n} rows of {d} values, found {} values",
-                samples.len()
-            );
-            return Err(Error::new(ErrorKind::Shape, message));
-        }
-        if n == 0 || d == 0 {
-            return Err(Error::new(ErrorKind::Rows, "there are no samples"));
-        }
-        if let Some(i) = samples.iter().position(|x| !x.is_finite()) {
-            let message = format!("expected a finite number, found {}", samples[i]);
-            let error = Error::new(ErrorKind::Value, message).at_row(i / d);
-            return Err(error.in_column(&format!("x{}", i % d)));
-        }
+    /// Errs when the counts do not fit, a value is not finite, there are no rows, or every column
+    /// is constant.
+    pub fn from_rows(rows: &[f32], d: usize, labels: &[u32], options: &Options) -> Result<Problem> {
         let mut ids: Vec<u32> = labels.to_vec();
         ids.sort_unstable();
         ids.dedup();
-        check_class_count(ids.len())?;
+        let classes = ids.iter().map(u32::to_string).collect();
+        let id = |label| ids.binary_search(label).expect("all labels are there") as u32;
+        let labels: Vec<u32> = labels.iter().map(id).collect();
+        check_rows(rows.len(), d, labels.len())?;
+        if let Some(i) = rows.iter().position(|x| !x.is_finite()) {
+            let message = format!("expected a finite number, found {}", rows[i]);
+            let error = Error::new(ErrorKind::Value, message).at_row(i / d);
+            return Err(error.in_column(&format!("x{}", i % d)));
+        }
+        Problem::from_cells(|i| f64::from(rows[i]), d, labels, classes, options)
+    }
+
+    /// The problem of telling the classes of images or arrays apart, each element a column; as
+    /// [`Problem::from_rows`] otherwise.
+    ///
+    /// Errs as that does, and when a label has no class.
+    pub fn from_samples(samples: &Samples, options: &Options) -> Result<Problem> {
+        let n = samples.labels.len();
+        let classes = samples.classes.clone();
+        let known = |&l: &i64| {
+            u32::try_from(l)
+                .ok()
+                .filter(|&l| (l as usize) < classes.len())
+        };
+        let mut labels = Vec::with_capacity(n);
+        for (row, label) in samples.labels.iter().enumerate() {
+            labels.push(known(label).ok_or_else(|| {
+                let message = format!("the label {label} is not one of {} classes", classes.len());
+                Error::new(ErrorKind::Value, message).at_row(row)
+            })?);
+        }
+        let d = samples.inputs.shape().iter().skip(1).product();
+        match samples.inputs.data() {
+            Data::U8(bytes) => {
+                check_rows(bytes.len(), d, n)?;
+                Problem::from_cells(|i| f64::from(bytes[i]), d, labels, classes, options)
+            }
+            _ => {
+                let Data::F32(values) = samples.inputs.cast(DType::F32).into_data() else {
+                    unreachable!("cast to f32")
+                };
+                let problem = Problem::from_rows(&values, d, &labels, options)?;
+                let name = |id: &String| classes[id.parse::<usize>().expect("a number")].clone();
+                let classes = problem.classes.iter().map(name).collect();
+                Ok(Problem { classes, ..problem })
+            }
+        }
+    }
+
+    fn from_cells(
+        cell: impl Fn(usize) -> f64 + Sync,
+        d: usize,
+        labels: Vec<u32>,
+        classes: Vec<String>,
+        options: &Options,
+    ) -> Result<Problem> {
+        check_class_count(classes.len())?;
+        let n = labels.len();
         let rows = random::sample(n, (options.max_cells / d).max(1), options.seed);
-        let id = |&r: &usize| ids.binary_search(&labels[r]).expect("ids has all labels") as u32;
         let mut problem = Problem {
-            classes: ids.iter().map(u32::to_string).collect(),
-            labels: rows.iter().map(id).collect(),
+            classes,
+            labels: rows.iter().map(|&r| labels[r]).collect(),
             columns: Vec::new(),
             left_out: Vec::new(),
             rows_given: n,
             rows_without_label: 0,
         };
         for c in 0..d {
-            let values: Vec<f64> = rows
-                .iter()
-                .map(|&r| f64::from(samples[r * d + c]))
-                .collect();
+            let values: Vec<f64> = rows.iter().map(|&r| cell(r * d + c)).collect();
             let constant = values.iter().all(|&x| x == values[0]);
             let column = Column::numeric(format!("x{c}"), values);
             if constant {
@@ -239,7 +273,7 @@ impl Problem {
         Some(problem)
     }
 
-    /// The problem without one class fewer or column, on some of its rows, in that order.
+    /// The problem on some of its rows, in that order; classes and columns stay.
     ///
     /// # Panics
     /// When a row is out of range.
@@ -428,4 +462,204 @@ fn check_class_count(count: usize) -> Result<()> {
     }
     let message = format!("expected at most {MOST_CLASSES} classes, found {count}");
     Err(Error::new(ErrorKind::NotClasses, message))
+}
+
+fn check_rows(cells: usize, d: usize, n: usize) -> Result<()> {
+    if n.checked_mul(d) != Some(cells) {
+        let message = format!("expected {n} rows of {d} values, found {cells} values");
+        return Err(Error::new(ErrorKind::Shape, message));
+    }
+    if cells == 0 {
+        return Err(Error::new(ErrorKind::Rows, "there are no samples"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bantam_core::Tensor;
+    use bantam_data::{ReadOptions, read_delimited_bytes};
+
+    fn table(text: &str) -> Table {
+        read_delimited_bytes(text.as_bytes(), &ReadOptions::default()).unwrap()
+    }
+
+    fn titanic() -> Table {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/titanic.csv");
+        bantam_data::read_table(path.as_ref(), &ReadOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn titanic_is_typed() {
+        let p = Problem::from_table(&titanic(), "Survived", &Options::default()).unwrap();
+        let names: Vec<&str> = p.columns.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["Pclass", "Sex", "Age", "SibSp", "Parch", "Fare", "Embarked"]
+        );
+        let left_out = p.left_out();
+        let left_out: Vec<&str> = left_out.iter().map(|l| l.column.as_str()).collect();
+        assert_eq!(left_out, ["PassengerId", "Name", "Ticket", "Cabin"]);
+        assert_eq!(p.classes, ["0", "1"]);
+        let f = p.facts();
+        assert_eq!(f.class_counts, [549, 342]);
+        assert_eq!(
+            (f.missing_cells, f.distinct_rows, f.consistent_rows),
+            (179, 764, 875)
+        );
+        assert!((f.irreducible_error - 16.0 / 891.0).abs() < 1e-12);
+        assert!((f.entropy_bits - 0.960_708).abs() < 5e-7);
+        let with = p.with_identifiers().unwrap();
+        assert_eq!((with.columns.len(), with.left_out.len()), (11, 0));
+        assert_eq!(with.facts().consistent_rows, 891);
+        assert!(with.with_identifiers().is_none());
+    }
+
+    #[test]
+    fn callers_have_the_last_word() {
+        let own = |names: &[&str]| names.iter().map(|s| s.to_string()).collect();
+        let columns = |exclude_identifiers, keep: &[&str], drop: &[&str]| {
+            let options = Options {
+                exclude_identifiers,
+                keep: own(keep),
+                drop: own(drop),
+                ..Options::default()
+            };
+            Problem::from_table(&titanic(), "Survived", &options).map(|p| p.columns.len())
+        };
+        assert_eq!(columns(true, &["Name"], &[]).unwrap(), 8);
+        assert_eq!(columns(false, &[], &["Sex"]).unwrap(), 10);
+        assert_eq!(
+            columns(true, &["Nam"], &[]).unwrap_err().hint(),
+            Some("did you mean \"Name\"?")
+        );
+    }
+
+    #[test]
+    fn duplicates_and_contradictions() {
+        let t = table("a,b,y\n1,x,p\n1,x,p\n1,x,q\n1,,q\n,x,q\n2,x,\n");
+        let p = Problem::from_table(&t, "y", &Options::default()).unwrap();
+        assert_eq!((p.rows(), p.rows_given, p.rows_without_label), (5, 6, 1));
+        // The only 2 is in the row without a target, but a missing cell differs from 1.
+        assert_eq!(p.columns.len(), 2);
+        let f = p.facts();
+        let found = (
+            f.distinct_rows,
+            f.duplicate_rows,
+            f.consistent_rows,
+            f.missing_cells,
+        );
+        assert_eq!(found, (3, 2, 4, 2));
+        assert_eq!((f.best_guess, f.irreducible_error), (0.6, 0.2));
+    }
+
+    #[test]
+    fn targets() {
+        let numbers = |f: &dyn Fn(usize) -> f64| {
+            let y = (0..100).map(f).collect();
+            let x = (0..100).map(|i| (i % 7) as f64).collect();
+            Table::new(vec![Column::numeric("x", x), Column::numeric("y", y)]).unwrap()
+        };
+        let texts = |f: &dyn Fn(usize) -> Option<String>| {
+            let y: Vec<Option<String>> = (0..100).map(f).collect();
+            let x = (0..100).map(|i| (i % 7) as f64).collect();
+            let y = Column::categorical("y", &y);
+            Table::new(vec![Column::numeric("x", x), y]).unwrap()
+        };
+        let every = Options {
+            every_value_is_a_class: true,
+            ..Options::default()
+        };
+        let default = Options::default;
+        let cases = [
+            (
+                "few numbers",
+                numbers(&|i| (i % 20) as f64),
+                default(),
+                Ok(20),
+            ),
+            ("one class", numbers(&|_| 3.0), default(), Ok(1)),
+            (
+                "many numbers",
+                numbers(&|i| (i % 21) as f64),
+                default(),
+                Err(ErrorKind::NotClasses),
+            ),
+            ("asked for", numbers(&|i| (i % 21) as f64), every, Ok(21)),
+            (
+                "fractions",
+                numbers(&|i| (i % 2) as f64 / 2.0),
+                default(),
+                Err(ErrorKind::NotClasses),
+            ),
+            (
+                "words",
+                texts(&|i| Some(format!("w{}", i % 30))),
+                default(),
+                Ok(30),
+            ),
+            (
+                "names",
+                texts(&|i| Some(format!("w{i}"))),
+                default(),
+                Err(ErrorKind::NotClasses),
+            ),
+            ("nothing", texts(&|_| None), default(), Err(ErrorKind::Rows)),
+        ];
+        for (name, table, options, expected) in cases {
+            let found = Problem::from_table(&table, "y", &options);
+            assert_eq!(
+                found.map(|p| p.classes.len()).map_err(|e| e.kind()),
+                expected,
+                "{name}"
+            );
+        }
+        let error = Problem::from_table(&table("a,y\n1,p\n1,q\n"), "y", &default()).unwrap_err();
+        let text =
+            "no column is left to measure; column \"a\" is left out: every cell has the same value";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn rows_and_samples() {
+        let cells = [1.0, 5.0, 2.0, 5.0, 3.0, 5.0];
+        let p = Problem::from_rows(&cells, 2, &[7, 3, 7], &Options::default()).unwrap();
+        assert_eq!(
+            (p.labels.clone(), p.classes.clone()),
+            (vec![1, 0, 1], vec!["3".into(), "7".into()])
+        );
+        assert_eq!((p.columns.len(), p.left_out.len()), (1, 1));
+        let small = Options {
+            max_cells: 4,
+            ..Options::default()
+        };
+        let p = Problem::from_rows(&cells, 2, &[7, 3, 7], &small).unwrap();
+        assert_eq!((p.rows(), p.rows_given), (2, 3));
+        let samples = |inputs, labels: &[i64]| Samples {
+            inputs,
+            labels: labels.to_vec(),
+            classes: vec!["no".into(), "yes".into()],
+        };
+        let bytes = Tensor::new::<u8>(&[2, 1, 1, 2], vec![0, 1, 2, 1]).unwrap();
+        let p = Problem::from_samples(&samples(bytes.clone(), &[1, 0]), &small).unwrap();
+        assert_eq!((p.labels, p.classes[1].as_str()), (vec![1, 0], "yes"));
+        let floats = bytes.cast(DType::F32);
+        let p = Problem::from_samples(&samples(floats, &[1, 1]), &small).unwrap();
+        assert_eq!((p.labels, p.classes), (vec![0, 0], vec!["yes".to_owned()]));
+        let kind = |r: Result<Problem>| r.unwrap_err().kind();
+        let rows = |cells: &[f32], labels: &[u32]| Problem::from_rows(cells, 2, labels, &small);
+        assert_eq!(kind(rows(&[1.0], &[1])), ErrorKind::Shape);
+        assert_eq!(kind(rows(&[], &[])), ErrorKind::Rows);
+        assert_eq!(kind(rows(&[1.0, 2.0], &[1])), ErrorKind::Column);
+        assert_eq!(
+            kind(Problem::from_samples(&samples(bytes, &[2, 0]), &small)),
+            ErrorKind::Value
+        );
+        let error = rows(&[1.0, f32::NAN], &[1]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "column \"x1\": row 0: expected a finite number, found NaN"
+        );
+    }
 }
