@@ -265,6 +265,15 @@ pub(super) fn suits(problem: &Problem) -> bool {
     problem.plane_out() >= 12
 }
 
+/// Whether the gradient of the input is best taken as a convolution: it has to be one, and where
+/// the input is much larger than the output it would mostly multiply by padding.
+pub(super) fn suits_grad_input(shape: &ConvShape) -> bool {
+    let problem = Problem::forward(shape);
+    shape.stride == [1, 1]
+        && suits(&problem)
+        && 3 * problem.h * problem.w <= 4 * problem.plane_out()
+}
+
 pub(super) fn forward(
     shape: &ConvShape,
     x: &[f32],
