@@ -3,11 +3,14 @@
 //! This crate knows nothing of files, threads, SIMD or gradients.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod cases;
 pub mod elements;
 mod error;
 pub mod graph;
 pub mod op;
 pub mod reference;
+pub mod schema;
 pub mod tensor;
 mod weight;
 

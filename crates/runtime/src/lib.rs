@@ -1,2 +1,16 @@
-//! Skeleton.
+//! Plans and executes a [`Graph`](bantam_core::Graph) on the CPU.
+//!
+//! One executor serves inference and training: a gradient is a Graph like any other. A [`Plan`]
+//! fixes the order, the types and the memory for given input types; an [`Executor`] runs it as often
+//! as wanted without allocating for the values. Results do not depend on the number of threads. This
+//! crate knows nothing of files.
 #![forbid(unsafe_code)]
+
+mod error;
+mod executor;
+mod kernel;
+mod plan;
+
+pub use error::{Error, ErrorKind, Result};
+pub use executor::Executor;
+pub use plan::{Memory, Plan};

@@ -84,8 +84,8 @@ impl UnaryKind {
         let step = |on: bool| f64::from(u8::from(on));
         match self {
             UnaryKind::Identity => 1.0,
-            UnaryKind::Relu => step(x > 0.0),
-            UnaryKind::Relu6 => step(x > 0.0 && x < 6.0),
+            UnaryKind::Relu => step(y > 0.0),
+            UnaryKind::Relu6 => step(y > 0.0 && y < 6.0),
             UnaryKind::LeakyRelu { alpha } if x <= 0.0 => f64::from(alpha),
             UnaryKind::Elu { alpha } if x <= 0.0 => y + f64::from(alpha),
             UnaryKind::LeakyRelu { .. } | UnaryKind::Elu { .. } => 1.0,
@@ -169,21 +169,21 @@ impl Family for Unary {
     }
 
     fn reads(&self, idx: usize) -> bool {
+        if !self.grad || idx == 2 {
+            return true;
+        }
+        // One of the argument (input 0) and the value (input 1) is enough for most derivatives;
+        // the value is preferred, since the next layer keeps it in memory anyway.
         match self.kind {
-            // Only one of the argument and the value is needed for the derivative.
-            UnaryKind::Identity | UnaryKind::Neg => !self.grad || idx == 2,
-            UnaryKind::Sigmoid | UnaryKind::Tanh | UnaryKind::Exp | UnaryKind::Sqrt => {
-                !self.grad || idx != 0
-            }
-            UnaryKind::Elu { .. } => true,
-            // The sign of a rectified value is the sign of its argument, so `y` serves as well and
-            // frees `x`: see the executor.
+            UnaryKind::Identity | UnaryKind::Neg => false,
+            UnaryKind::Elu { .. } | UnaryKind::LeakyRelu { .. } => true,
             UnaryKind::Relu
             | UnaryKind::Relu6
-            | UnaryKind::LeakyRelu { .. }
-            | UnaryKind::Softplus
-            | UnaryKind::Log
-            | UnaryKind::Abs => !self.grad || idx != 1,
+            | UnaryKind::Sigmoid
+            | UnaryKind::Tanh
+            | UnaryKind::Exp
+            | UnaryKind::Sqrt => idx == 1,
+            UnaryKind::Softplus | UnaryKind::Log | UnaryKind::Abs => idx == 0,
         }
     }
 }

@@ -1,0 +1,460 @@
+//! The one list of operator cases. Every executor, the gradient pass and every file format run it;
+//! an operator is not there until it has a row here.
+
+use crate::op::elementwise::UnaryKind;
+use crate::op::layout::SliceRange;
+use crate::op::{
+    BatchNorm, Binary, Conv, Dense, Dropout, Gather, Layout, Loss, LossKind, MatMul, NormRole, Op,
+    Pool, PoolKind, Reduce, ReduceKind, Softmax, Unary,
+};
+use crate::{Dim, Graph, GraphBuilder, Tensor};
+
+/// A graph of one operator with inputs to run it on.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What is special about it.
+    pub name: String,
+    /// A graph with one node, whose float inputs are all declared as inputs.
+    pub graph: Graph,
+    /// Values for the inputs of the graph.
+    pub inputs: Vec<Tensor>,
+    /// Whether the first output has a derivative with respect to the float inputs.
+    pub differentiable: bool,
+}
+
+/// Float values in `[-1, 1)` that do not repeat, so that maxima are unique; the same every time.
+pub fn values(shape: &[usize], seed: u64) -> Tensor {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    let n = shape.iter().product();
+    Tensor::new(shape, (0..n).map(|_| next()).collect::<Vec<f32>>()).expect("counts agree")
+}
+
+fn shifted(t: Tensor, by: f32) -> Tensor {
+    let v: Vec<f32> = t
+        .values::<f32>()
+        .expect("values are f32")
+        .iter()
+        .map(|x| x + by)
+        .collect();
+    Tensor::new(t.shape(), v).expect("counts agree")
+}
+
+struct List(Vec<Case>);
+
+impl List {
+    /// A case whose inputs are float values of the given shapes.
+    fn op(&mut self, name: &str, op: Op, shapes: &[&[usize]]) {
+        let inputs = shapes.iter().zip(1..).map(|(s, i)| values(s, i)).collect();
+        self.with(name, op, inputs, true);
+    }
+
+    fn with(&mut self, name: &str, op: Op, inputs: Vec<Tensor>, differentiable: bool) {
+        let mut b = GraphBuilder::new("case");
+        let ids: Vec<_> = inputs
+            .iter()
+            .enumerate()
+            .map(|(i, t)| {
+                let dims = t.shape().iter().map(|&d| Dim::Fixed(d)).collect();
+                b.input(&format!("x{i}"), t.dtype(), dims)
+            })
+            .collect();
+        let types: Vec<_> = inputs
+            .iter()
+            .map(|t| crate::op::Type::new(t.dtype(), t.shape()))
+            .collect();
+        let n_outputs = op.infer(&types).expect("a case fits its operator").len();
+        if n_outputs == 3 {
+            b.node_n::<3>("y", op, &ids)
+                .into_iter()
+                .for_each(|v| b.output(v));
+        } else {
+            let y = b.node("y", op, &ids);
+            b.output(y);
+        }
+        let graph = b.finish().expect("a case is a valid graph");
+        self.0.push(Case {
+            name: name.to_owned(),
+            graph,
+            inputs,
+            differentiable,
+        });
+    }
+}
+
+/// All cases.
+pub fn all() -> Vec<Case> {
+    let mut list = List(Vec::new());
+    linear(&mut list);
+    convolutions(&mut list);
+    pools(&mut list);
+    normalisation(&mut list);
+    elementwise(&mut list);
+    reductions(&mut list);
+    layouts(&mut list);
+    gathers(&mut list);
+    losses(&mut list);
+    list.0
+}
+
+fn linear(l: &mut List) {
+    l.op(
+        "dense with bias",
+        Op::Dense(Dense),
+        &[&[5, 7], &[3, 7], &[3]],
+    );
+    l.op("dense without bias", Op::Dense(Dense), &[&[1, 4], &[6, 4]]);
+    for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+        let op = Op::MatMul(MatMul {
+            transpose_a: ta,
+            transpose_b: tb,
+        });
+        let a: &[usize] = if ta { &[4, 3] } else { &[3, 4] };
+        let b: &[usize] = if tb { &[5, 4] } else { &[4, 5] };
+        l.op(&format!("matmul {ta} {tb}"), op, &[a, b]);
+    }
+    let op = Op::MatMul(MatMul::default());
+    l.op(
+        "matmul batched and broadcast",
+        op,
+        &[&[2, 1, 3, 4], &[5, 4, 2]],
+    );
+}
+
+fn convolutions(l: &mut List) {
+    let base = Conv::default();
+    let rows: [(&str, Conv, &[&[usize]]); 7] = [
+        ("conv plain", base, &[&[2, 3, 6, 5], &[4, 3, 3, 2], &[4]]),
+        ("conv 1x1", base, &[&[2, 3, 4, 4], &[5, 3, 1, 1]]),
+        (
+            "conv stride",
+            Conv {
+                stride: [2, 3],
+                ..base
+            },
+            &[&[1, 2, 7, 8], &[3, 2, 3, 3], &[3]],
+        ),
+        (
+            "conv uneven padding",
+            Conv {
+                padding: [1, 0, 2, 1],
+                ..base
+            },
+            &[&[2, 1, 4, 5], &[2, 1, 3, 3]],
+        ),
+        (
+            "conv dilation",
+            Conv {
+                dilation: [2, 1],
+                padding: [2, 1, 2, 1],
+                ..base
+            },
+            &[&[1, 2, 6, 6], &[2, 2, 3, 3]],
+        ),
+        (
+            "conv groups",
+            Conv { groups: 2, ..base },
+            &[&[2, 4, 5, 5], &[6, 2, 3, 3], &[6]],
+        ),
+        (
+            "conv depthwise stride",
+            Conv {
+                groups: 3,
+                stride: [2, 2],
+                padding: [1; 4],
+                ..base
+            },
+            &[&[2, 3, 7, 7], &[3, 1, 3, 3]],
+        ),
+    ];
+    for (name, conv, shapes) in rows {
+        l.op(name, Op::Conv(conv), shapes);
+    }
+}
+
+fn pools(l: &mut List) {
+    let average = |count_include_pad| PoolKind::Average { count_include_pad };
+    for kind in [PoolKind::Max, average(false), average(true)] {
+        let windows = Pool::windows(kind, [2, 2]);
+        l.op(
+            &format!("pool {kind:?}"),
+            Op::Pool(windows),
+            &[&[2, 3, 4, 6]],
+        );
+        let overlapping = Pool {
+            kernel: Some([3, 2]),
+            stride: [2, 1],
+            padding: [1, 0, 1, 1],
+            ..windows
+        };
+        l.op(
+            &format!("pool {kind:?} overlapping"),
+            Op::Pool(overlapping),
+            &[&[1, 2, 6, 5]],
+        );
+        l.op(
+            &format!("pool {kind:?} global"),
+            Op::Pool(Pool::global(kind)),
+            &[&[2, 3, 3, 5]],
+        );
+    }
+}
+
+fn normalisation(l: &mut List) {
+    let training = BatchNorm {
+        role: NormRole::Training,
+        ..BatchNorm::default()
+    };
+    l.op(
+        "batch norm training",
+        Op::BatchNorm(training),
+        &[&[4, 3, 2, 2], &[3], &[3]],
+    );
+    l.op(
+        "batch norm training of rows",
+        Op::BatchNorm(training),
+        &[&[6, 2], &[2], &[2]],
+    );
+    let c = |i| values(&[3], i);
+    let inputs = vec![values(&[2, 3, 4], 1), c(2), c(3), c(4), shifted(c(5), 1.5)];
+    l.with(
+        "batch norm inference",
+        Op::BatchNorm(BatchNorm::default()),
+        inputs,
+        false,
+    );
+    for (log, axis, shape) in [
+        (false, -1, &[4, 5][..]),
+        (true, 1, &[4, 5]),
+        (false, 1, &[2, 3, 4]),
+        (true, 0, &[3, 2]),
+    ] {
+        let op = Op::Softmax(Softmax {
+            axis,
+            log,
+            grad: false,
+        });
+        l.op(&format!("softmax log={log} axis={axis}"), op, &[shape]);
+    }
+}
+
+fn elementwise(l: &mut List) {
+    use UnaryKind::*;
+    for kind in [
+        Identity,
+        Relu,
+        Relu6,
+        LeakyRelu { alpha: 0.1 },
+        Elu { alpha: 0.7 },
+        Sigmoid,
+        Tanh,
+        Softplus,
+        Exp,
+        Abs,
+        Neg,
+    ] {
+        l.op(
+            &format!("unary {kind:?}"),
+            Op::Unary(Unary::new(kind)),
+            &[&[3, 7]],
+        );
+    }
+    for kind in [Log, Sqrt] {
+        let x = shifted(values(&[3, 7], 1), 1.5);
+        l.with(
+            &format!("unary {kind:?}"),
+            Op::Unary(Unary::new(kind)),
+            vec![x],
+            true,
+        );
+    }
+    let wide = shifted(values(&[4, 3], 9), 5.6);
+    l.with(
+        "unary Relu6 saturated",
+        Op::Unary(Unary::new(Relu6)),
+        vec![wide],
+        true,
+    );
+    for op in [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div] {
+        for (a, b) in [
+            (&[3, 4][..], &[3, 4][..]),
+            (&[3, 4], &[4]),
+            (&[2, 3, 2, 2], &[1, 3, 1, 1]),
+            (&[3, 1], &[1, 4]),
+            (&[], &[5]),
+        ] {
+            let inputs = vec![values(a, 1), shifted(values(b, 2), 2.0)];
+            l.with(&format!("{op:?} {a:?} {b:?}"), Op::Binary(op), inputs, true);
+        }
+    }
+    let op = Op::Dropout(Dropout::Identity { ratio: 0.3 });
+    l.op("dropout at inference", op, &[&[4, 5]]);
+    let op = Op::Dropout(Dropout::Mask {
+        ratio: 0.3,
+        stream: 2,
+    });
+    l.with(
+        "dropout mask",
+        op,
+        vec![values(&[40, 5], 1), Tensor::scalar(7i64)],
+        false,
+    );
+}
+
+fn reductions(l: &mut List) {
+    for kind in [
+        ReduceKind::Sum,
+        ReduceKind::Mean,
+        ReduceKind::Max,
+        ReduceKind::Min,
+    ] {
+        for (axes, keep_dims) in [
+            (vec![], false),
+            (vec![0], false),
+            (vec![-1], true),
+            (vec![0, 2], false),
+            (vec![1, 2], true),
+        ] {
+            let name = format!("reduce {kind:?} {axes:?} {keep_dims}");
+            l.op(
+                &name,
+                Op::Reduce(Reduce::Axes {
+                    kind,
+                    axes,
+                    keep_dims,
+                }),
+                &[&[3, 4, 5]],
+            );
+        }
+    }
+    let op = Reduce::Axes {
+        kind: ReduceKind::ArgMax,
+        axes: vec![1],
+        keep_dims: false,
+    };
+    l.with("argmax", Op::Reduce(op), vec![values(&[4, 6], 1)], false);
+    let inputs = vec![values(&[2, 3, 4], 1), values(&[3, 1], 2)];
+    l.with("sum to", Op::Reduce(Reduce::SumTo), inputs, false);
+}
+
+fn layouts(l: &mut List) {
+    let range = |start, end, step| SliceRange { start, end, step };
+    let rows: [(&str, Layout, &[&[usize]]); 9] = [
+        (
+            "reshape",
+            Layout::Reshape { shape: vec![0, -1] },
+            &[&[2, 3, 4]],
+        ),
+        (
+            "transpose",
+            Layout::Transpose {
+                permutation: vec![1, 0],
+            },
+            &[&[3, 5]],
+        ),
+        (
+            "transpose 3",
+            Layout::Transpose {
+                permutation: vec![2, 0, 1],
+            },
+            &[&[2, 3, 4]],
+        ),
+        (
+            "slice",
+            Layout::Slice {
+                ranges: vec![SliceRange::ALL, range(1, -1, 1)],
+            },
+            &[&[3, 6]],
+        ),
+        (
+            "slice step",
+            Layout::Slice {
+                ranges: vec![range(0, 9, 2), range(-4, 6, 3)],
+            },
+            &[&[5, 6]],
+        ),
+        (
+            "concat",
+            Layout::Concat { axis: 1 },
+            &[&[2, 3], &[2, 1], &[2, 2]],
+        ),
+        (
+            "concat first",
+            Layout::Concat { axis: -2 },
+            &[&[2, 3], &[1, 3]],
+        ),
+        (
+            "pad",
+            Layout::Pad {
+                padding: vec![[1, 0], [2, 1]],
+                value: 0.5,
+            },
+            &[&[2, 3]],
+        ),
+        (
+            "pad nothing",
+            Layout::Pad {
+                padding: vec![[0, 0]],
+                value: 0.0,
+            },
+            &[&[3]],
+        ),
+    ];
+    for (name, op, shapes) in rows {
+        l.op(name, Op::Layout(op), shapes);
+    }
+}
+
+fn gathers(l: &mut List) {
+    let index = |shape: &[usize], v: &[i64]| Tensor::new(shape, v.to_vec()).expect("counts agree");
+    for (name, axis, table, indices) in [
+        (
+            "gather rows",
+            0,
+            &[4, 3][..],
+            index(&[2, 3], &[0, 3, 3, 1, 0, 2]),
+        ),
+        (
+            "gather from a codebook",
+            0,
+            &[4],
+            index(&[5], &[3, 0, 1, 1, 3]),
+        ),
+        ("gather columns", 1, &[2, 4], index(&[3], &[2, 2, 0])),
+    ] {
+        let op = Op::Gather(Gather { axis, grad: false });
+        l.with(name, op, vec![values(table, 1), indices], true);
+    }
+}
+
+fn losses(l: &mut List) {
+    let labels = Tensor::new(&[4], vec![2i64, 0, 1, 2]).expect("counts agree");
+    for label_smoothing in [0.0, 0.1] {
+        let op = Loss {
+            kind: LossKind::CrossEntropy { label_smoothing },
+            grad: false,
+        };
+        let inputs = vec![values(&[4, 3], 1), labels.clone()];
+        l.with(
+            &format!("cross-entropy {label_smoothing}"),
+            Op::Loss(op),
+            inputs,
+            true,
+        );
+    }
+    for kind in [LossKind::MeanSquaredError, LossKind::BinaryCrossEntropy] {
+        let target = Tensor::new(&[3, 2], vec![0f32, 1.0, 0.5, 0.0, 1.0, 1.0]).expect("counts");
+        let op = Op::Loss(Loss { kind, grad: false });
+        l.with(
+            &format!("{kind:?}"),
+            op,
+            vec![values(&[3, 2], 1), target],
+            true,
+        );
+    }
+}

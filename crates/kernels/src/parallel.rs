@@ -1,0 +1,156 @@
+//! Threads: rayon's current pool, work cut into pieces that do not depend on how many threads it
+//! has, and scratch memory that is kept between calls.
+
+use std::cell::Cell;
+use std::thread::LocalKey;
+
+use rayon::prelude::*;
+
+/// Work below this many elementary operations stays on the calling thread. Waking a pool costs
+/// some 5 to 20 microseconds; this much work is 20 to 100.
+pub(crate) const PARALLEL_WORK: usize = 1 << 18;
+
+/// Whether `work` elementary operations are worth handing to the pool.
+pub(crate) fn worth_threads(work: usize) -> bool {
+    work >= PARALLEL_WORK && rayon::current_num_threads() > 1
+}
+
+/// Calls `f(i)` for `i` in `0..n`; `work` is the cost of all of it, in elementary operations.
+pub(crate) fn for_each(n: usize, work: usize, f: impl Fn(usize) + Send + Sync) {
+    if n > 1 && worth_threads(work) {
+        (0..n).into_par_iter().with_max_len(1).for_each(f);
+    } else {
+        (0..n).for_each(f);
+    }
+}
+
+/// Calls `f(i, chunk)` for each run of `chunk_len` elements of `y`; the last may be shorter.
+pub(crate) fn for_each_chunk<T: Send>(
+    y: &mut [T],
+    chunk_len: usize,
+    work: usize,
+    f: impl Fn(usize, &mut [T]) + Send + Sync,
+) {
+    if y.is_empty() {
+        return;
+    }
+    let chunk_len = chunk_len.max(1);
+    if y.len() > chunk_len && worth_threads(work) {
+        let chunks = y.par_chunks_mut(chunk_len).with_max_len(1);
+        chunks.enumerate().for_each(|(i, chunk)| f(i, chunk));
+    } else {
+        y.chunks_mut(chunk_len)
+            .enumerate()
+            .for_each(|(i, chunk)| f(i, chunk));
+    }
+}
+
+/// As [`for_each_chunk`], over the same chunks of two slices of one length.
+pub(crate) fn for_each_chunk2(
+    a: &mut [f32],
+    b: &mut [f32],
+    chunk_len: usize,
+    work: usize,
+    f: impl Fn(usize, &mut [f32], &mut [f32]) + Send + Sync,
+) {
+    if a.len() > chunk_len && worth_threads(work) {
+        let chunks = a.par_chunks_mut(chunk_len).zip(b.par_chunks_mut(chunk_len));
+        chunks.enumerate().for_each(|(i, (a, b))| f(i, a, b));
+    } else {
+        let chunks = a.chunks_mut(chunk_len).zip(b.chunks_mut(chunk_len));
+        chunks.enumerate().for_each(|(i, (a, b))| f(i, a, b));
+    }
+}
+
+/// As [`for_each_chunk`], over the same chunks of three slices of one length.
+pub(crate) fn for_each_chunk3(
+    a: &mut [f32],
+    b: &mut [f32],
+    c: &mut [f32],
+    chunk_len: usize,
+    work: usize,
+    f: impl Fn(usize, &mut [f32], &mut [f32], &mut [f32]) + Send + Sync,
+) {
+    if a.len() > chunk_len && worth_threads(work) {
+        let chunks = a.par_chunks_mut(chunk_len).zip(b.par_chunks_mut(chunk_len));
+        let chunks = chunks.zip(c.par_chunks_mut(chunk_len));
+        chunks
+            .enumerate()
+            .for_each(|(i, ((a, b), c))| f(i, a, b, c));
+    } else {
+        let chunks = a.chunks_mut(chunk_len).zip(b.chunks_mut(chunk_len));
+        let chunks = chunks.zip(c.chunks_mut(chunk_len));
+        chunks
+            .enumerate()
+            .for_each(|(i, ((a, b), c))| f(i, a, b, c));
+    }
+}
+
+/// `[f(0), …, f(n - 1)]`, for partial results that the caller merges in order.
+pub(crate) fn map<R: Send>(n: usize, work: usize, f: impl Fn(usize) -> R + Send + Sync) -> Vec<R> {
+    if n > 1 && worth_threads(work) {
+        (0..n).into_par_iter().with_max_len(1).map(f).collect()
+    } else {
+        (0..n).map(f).collect()
+    }
+}
+
+/// Calls `f` with `len` floats of undefined (but initialised) content, kept by the thread, for use
+/// within one task.
+///
+/// Nested calls on one thread are safe but allocate, so a task asks once.
+pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    }
+    with_buffer(&SCRATCH, len, f)
+}
+
+/// As [`with_scratch`], for what all tasks of a call share; the thread that calls may run tasks.
+pub(crate) fn with_call_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    }
+    with_buffer(&SCRATCH, len, f)
+}
+
+fn with_buffer<R>(
+    slot: &'static LocalKey<Cell<Vec<f32>>>,
+    len: usize,
+    f: impl FnOnce(&mut [f32]) -> R,
+) -> R {
+    let mut buffer = slot.take();
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    let result = f(&mut buffer[..len]);
+    slot.set(buffer);
+    result
+}
+
+/// A pointer into memory whose disjoint parts are written by different threads.
+///
+/// Whoever makes one promises that no two calls that may run at the same time touch the same
+/// element, and that the memory outlives them.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedMut(*mut f32);
+
+// SAFETY: see the type: concurrent uses touch disjoint elements.
+unsafe impl Send for SharedMut {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMut {}
+
+impl SharedMut {
+    pub(crate) fn new(data: &mut [f32]) -> Self {
+        SharedMut(data.as_mut_ptr())
+    }
+
+    /// The pointer `offset` elements further on.
+    ///
+    /// # Safety
+    /// `offset` is within the slice this was made of.
+    pub(crate) unsafe fn at(self, offset: usize) -> *mut f32 {
+        // SAFETY: the caller stays within the slice.
+        unsafe { self.0.add(offset) }
+    }
+}

@@ -1,0 +1,400 @@
+//! What the CPU can do, found once at run time, and a vector type that can only be had where the
+//! CPU has it.
+//!
+//! Two ways to use it. [`vectorize`] compiles an ordinary loop once more with AVX2 switched on and
+//! leaves the vectors to the compiler; that is right for loops over one or two slices. [`Simd`]
+//! names the vectors; that is needed where registers must be counted, as in a convolution. The
+//! compiler also prefers half-width vectors with AVX-512 unless they are named.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// Instruction sets told apart here, each including those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Whatever the compiler assumes of the target.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512F, and AVX2 and FMA as well.
+    Avx512,
+}
+
+/// The best level this CPU has; detected at the first call.
+pub fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(detect)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Level {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    match avx2 {
+        true if is_x86_feature_detected!("avx512f") => Level::Avx512,
+        true => Level::Avx2,
+        false => Level::Portable,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Level {
+    Level::Portable
+}
+
+/// Runs `f`, compiled for AVX2 where the CPU has it.
+///
+/// Write the closure as `#[inline(always)] || …`, or it is compiled only once, for the baseline.
+/// Rust never fuses a multiplication and an addition by itself, so the bits do not depend on the
+/// path taken.
+#[inline]
+pub(crate) fn vectorize<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        if level() >= Level::Avx2 {
+            // SAFETY: `Level::Avx2` and above are only returned where AVX2 and FMA were detected.
+            return unsafe { avx2(f) };
+        }
+    }
+    f()
+}
+
+/// Vectors of `f32`.
+///
+/// A value of a type that implements this is a token: holding one means that the CPU has the
+/// instructions its methods use. Tokens are only made in [`dispatch`] after detection.
+pub(crate) trait Simd: Copy + Send + Sync {
+    type V: Copy;
+    const LANES: usize;
+    /// Rows and columns (in vectors) of the tile of sums that registers hold in a product of
+    /// scalars by vectors.
+    const TILE: [usize; 2];
+    /// Rows and columns of the tile of sums that registers hold in a product of vectors by
+    /// vectors.
+    const DOT_TILE: [usize; 2];
+
+    fn splat(self, x: f32) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`: one rounding where the CPU fuses, two on the portable path.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Sum of the lanes, in a fixed order.
+    fn sum(self, a: Self::V) -> f32;
+
+    /// # Safety
+    /// `p` is valid for reads of `LANES` floats. Alignment is not needed.
+    unsafe fn load(self, p: *const f32) -> Self::V;
+    /// # Safety
+    /// `p` is valid for writes of `LANES` floats. Alignment is not needed.
+    unsafe fn store(self, p: *mut f32, v: Self::V);
+
+    /// Lanes `lanes` from `p` onwards, the others zero.
+    ///
+    /// # Safety
+    /// `p + i` is valid for reads for each `i` in `lanes`, which ends at `LANES` at most. `p`
+    /// itself need not be.
+    unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> Self::V;
+
+    /// The first `LANES` floats of `s`, or all of them followed by zeros.
+    #[inline(always)]
+    fn load_slice(self, s: &[f32]) -> Self::V {
+        if s.len() >= Self::LANES {
+            // SAFETY: `s` has `LANES` floats.
+            unsafe { self.load(s.as_ptr()) }
+        } else {
+            // SAFETY: only the floats of `s` are read.
+            unsafe { self.load_lanes(s.as_ptr(), 0..s.len()) }
+        }
+    }
+
+    /// Stores as many lanes as `s` has room for.
+    #[inline(always)]
+    fn store_slice(self, s: &mut [f32], v: Self::V) {
+        if s.len() >= Self::LANES {
+            // SAFETY: `s` has room for `LANES` floats.
+            unsafe { self.store(s.as_mut_ptr(), v) }
+        } else {
+            let mut lanes = [0.0; MAX_LANES];
+            // SAFETY: `lanes` has room for `MAX_LANES >= LANES` floats.
+            unsafe { self.store(lanes.as_mut_ptr(), v) };
+            s.copy_from_slice(&lanes[..s.len()]);
+        }
+    }
+}
+
+/// No implementation of [`Simd`] has more lanes.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// Work that is compiled once for each implementation of [`Simd`].
+///
+/// Mark `run` and what it calls `#[inline(always)]`: only what ends up inside the function that
+/// has the instruction set switched on can use it.
+pub(crate) trait WithSimd {
+    type Output;
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs `work` with the widest vectors this CPU has.
+#[inline]
+pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        fn avx512<W: WithSimd>(work: W, simd: x86::Avx512) -> W::Output {
+            work.run(simd)
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<W: WithSimd>(work: W, simd: x86::Avx2) -> W::Output {
+            work.run(simd)
+        }
+        match level() {
+            // SAFETY: the level says that AVX-512F, AVX2 and FMA were detected.
+            Level::Avx512 => return unsafe { avx512(work, x86::Avx512::new_unchecked()) },
+            // SAFETY: the level says that AVX2 and FMA were detected.
+            Level::Avx2 => return unsafe { avx2(work, x86::Avx2::new_unchecked()) },
+            Level::Portable => {}
+        }
+    }
+    work.run(Portable)
+}
+
+/// What [`dispatch`] will use, for those who lay out data beforehand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Widths {
+    /// [`Simd::LANES`].
+    pub(crate) lanes: usize,
+    /// [`Simd::TILE`].
+    pub(crate) tile: [usize; 2],
+}
+
+pub(crate) fn widths() -> Widths {
+    struct Ask;
+    impl WithSimd for Ask {
+        type Output = Widths;
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) -> Widths {
+            Widths {
+                lanes: S::LANES,
+                tile: S::TILE,
+            }
+        }
+    }
+    dispatch(Ask)
+}
+
+/// Runs `work` at every level this CPU has, so that tests cover the paths not taken here.
+#[cfg(test)]
+pub(crate) fn dispatch_all<W: WithSimd + Clone>(work: W) -> Vec<(Level, W::Output)> {
+    let mut outputs = vec![(Level::Portable, work.clone().run(Portable))];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if level() >= Level::Avx2 {
+            // SAFETY: the level says that AVX2 and FMA were detected.
+            let simd = unsafe { x86::Avx2::new_unchecked() };
+            outputs.push((Level::Avx2, work.clone().run(simd)));
+        }
+    }
+    outputs.push((level(), dispatch(work)));
+    outputs
+}
+
+/// Eight lanes that any compiler can map to what the target has. Not fused.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+impl Simd for Portable {
+    type V = [f32; 8];
+    const LANES: usize = 8;
+    const TILE: [usize; 2] = [4, 2];
+    const DOT_TILE: [usize; 2] = [2, 3];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [x; 8]
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    fn sum(self, a: Self::V) -> f32 {
+        ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::V {
+        // SAFETY: the caller grants reads of `LANES` floats; an array is aligned as its elements.
+        unsafe { p.cast::<[f32; 8]>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: Self::V) {
+        // SAFETY: the caller grants writes of `LANES` floats.
+        unsafe { p.cast::<[f32; 8]>().write(v) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> Self::V {
+        let mut v = [0.0; 8];
+        for i in lanes {
+            // SAFETY: the caller grants this read.
+            v[i] = unsafe { p.wrapping_add(i).read() };
+        }
+        v
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+    use std::ops::Range;
+
+    use super::Simd;
+
+    /// Token for AVX2 and FMA: a value exists only where the CPU has both.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(());
+
+    impl Avx2 {
+        /// # Safety
+        /// The CPU has AVX2 and FMA.
+        #[inline(always)]
+        pub(crate) unsafe fn new_unchecked() -> Self {
+            Avx2(())
+        }
+    }
+
+    impl Simd for Avx2 {
+        type V = __m256;
+        const LANES: usize = 8;
+        const TILE: [usize; 2] = [4, 3];
+        const DOT_TILE: [usize; 2] = [3, 4];
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> __m256 {
+            // SAFETY: the token says the CPU has AVX2.
+            unsafe { _mm256_set1_ps(x) }
+        }
+
+        #[inline(always)]
+        fn add(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: the token says the CPU has AVX2.
+            unsafe { _mm256_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+            // SAFETY: the token says the CPU has FMA.
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn sum(self, a: __m256) -> f32 {
+            // SAFETY: the token says the CPU has AVX2.
+            unsafe {
+                let half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+                let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+                _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn load(self, p: *const f32) -> __m256 {
+            // SAFETY: the token says the CPU has AVX2; the caller grants the reads.
+            unsafe { _mm256_loadu_ps(p) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32, v: __m256) {
+            // SAFETY: the token says the CPU has AVX2; the caller grants the writes.
+            unsafe { _mm256_storeu_ps(p, v) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> __m256 {
+            // SAFETY: the token says the CPU has AVX2; lanes outside the mask are not read, and
+            // the caller grants those inside.
+            unsafe {
+                let i = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let from = _mm256_set1_epi32(lanes.start as i32 - 1);
+                let to = _mm256_set1_epi32(lanes.end as i32);
+                let mask = _mm256_and_si256(_mm256_cmpgt_epi32(i, from), _mm256_cmpgt_epi32(to, i));
+                _mm256_maskload_ps(p, mask)
+            }
+        }
+    }
+
+    /// Token for AVX-512F: a value exists only where the CPU has it, and AVX2 and FMA as well.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(());
+
+    impl Avx512 {
+        /// # Safety
+        /// The CPU has AVX-512F, AVX2 and FMA.
+        #[inline(always)]
+        pub(crate) unsafe fn new_unchecked() -> Self {
+            Avx512(())
+        }
+    }
+
+    impl Simd for Avx512 {
+        type V = __m512;
+        const LANES: usize = 16;
+        const TILE: [usize; 2] = [8, 3];
+        const DOT_TILE: [usize; 2] = [4, 6];
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> __m512 {
+            // SAFETY: the token says the CPU has AVX-512F.
+            unsafe { _mm512_set1_ps(x) }
+        }
+
+        #[inline(always)]
+        fn add(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: the token says the CPU has AVX-512F.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+            // SAFETY: the token says the CPU has AVX-512F.
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn sum(self, a: __m512) -> f32 {
+            // SAFETY: the token says the CPU has AVX-512F.
+            unsafe { _mm512_reduce_add_ps(a) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(self, p: *const f32) -> __m512 {
+            // SAFETY: the token says the CPU has AVX-512F; the caller grants the reads.
+            unsafe { _mm512_loadu_ps(p) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32, v: __m512) {
+            // SAFETY: the token says the CPU has AVX-512F; the caller grants the writes.
+            unsafe { _mm512_storeu_ps(p, v) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> __m512 {
+            let below = |end: usize| (1u32 << end) - 1;
+            let mask = below(lanes.end) & !below(lanes.start);
+            // SAFETY: the token says the CPU has AVX-512F; lanes outside the mask are not read,
+            // and the caller grants those inside.
+            unsafe { _mm512_maskz_loadu_ps(mask as __mmask16, p) }
+        }
+    }
+}

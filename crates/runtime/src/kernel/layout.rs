@@ -1,0 +1,124 @@
+//! Operators that move values.
+
+use bantam_core::op::{Gather, Layout, around};
+use bantam_core::{DType, Element, Op};
+use bantam_kernels as kernels;
+
+use super::{Out, View, by_reference, check_indices, out};
+use crate::Result;
+
+pub(super) fn run(op: &Op, layout: &Layout, inputs: &[View], y: &mut Out) {
+    match y.1.dtype {
+        DType::I64 => typed::<i64>(op, layout, inputs, y),
+        _ => typed::<f32>(op, layout, inputs, y),
+    }
+}
+
+fn typed<T: Element>(op: &Op, layout: &Layout, inputs: &[View], y: &mut Out) {
+    let x = inputs[0];
+    match layout {
+        Layout::Reshape { .. } | Layout::ReshapeLike => {
+            out::<T>(y).copy_from_slice(x.values());
+        }
+        Layout::Transpose { permutation } => {
+            kernels::permute::<T>(x.shape(), permutation, x.values(), out(y));
+        }
+        Layout::Slice { ranges } => {
+            let (start, step): (Vec<_>, Vec<_>) = ranges
+                .iter()
+                .zip(x.shape())
+                .map(|(r, &len)| (r.resolve(len).0, r.step))
+                .unzip();
+            let shape = y.1.shape.clone();
+            move_block::<T>(&shape, x.values(), x.shape(), &start, &step, out(y));
+        }
+        Layout::Concat { axis } => concat::<T>(*axis, inputs, y),
+        Layout::ConcatGrad { axis, index } => {
+            let shape = &inputs[index + 1].t.shape;
+            let axis = axis_of(*axis, shape.len());
+            let mut start = vec![0; shape.len()];
+            start[axis] = inputs[1..=*index].iter().map(|v| v.shape()[axis]).sum();
+            move_block::<T>(
+                shape,
+                x.values(),
+                x.shape(),
+                &start,
+                &vec![1; shape.len()],
+                out(y),
+            );
+        }
+        Layout::SliceGrad { .. } | Layout::Pad { .. } => by_reference(op, inputs, y),
+    }
+}
+
+fn axis_of(axis: i64, rank: usize) -> usize {
+    (if axis < 0 { axis + rank as i64 } else { axis }) as usize
+}
+
+/// Copies the block of `shape` that starts at `start` in `x`, taking every `step`th along each axis.
+fn move_block<T: Element>(
+    shape: &[usize],
+    x: &[T],
+    x_shape: &[usize],
+    start: &[usize],
+    step: &[usize],
+    y: &mut [T],
+) {
+    let Some((&row, _)) = shape.split_last() else {
+        return y.copy_from_slice(x);
+    };
+    if y.is_empty() {
+        return;
+    }
+    let strides = bantam_core::tensor::strides(x_shape);
+    let last = shape.len() - 1;
+    for (i, y) in y.chunks_exact_mut(row).enumerate() {
+        let (mut rest, mut at) = (i, start[last]);
+        for axis in (0..last).rev() {
+            at += (start[axis] + rest % shape[axis] * step[axis]) * strides[axis];
+            rest /= shape[axis];
+        }
+        if step[last] == 1 {
+            y.copy_from_slice(&x[at..at + row]);
+        } else {
+            y.iter_mut()
+                .enumerate()
+                .for_each(|(j, y)| *y = x[at + j * step[last]]);
+        }
+    }
+}
+
+fn concat<T: Element>(axis: i64, inputs: &[View], y: &mut Out) {
+    let axis = axis_of(axis, y.1.shape.len());
+    let (outer, len, inner) = around(&y.1.shape, axis);
+    let y = out::<T>(y);
+    let mut before = 0;
+    for v in inputs {
+        let block = v.shape()[axis] * inner;
+        for o in 0..outer {
+            y[o * len * inner + before..][..block]
+                .copy_from_slice(&v.values::<T>()[o * block..][..block]);
+        }
+        before += block;
+    }
+}
+
+pub(super) fn gather(op: &Op, gather: &Gather, inputs: &[View], y: &mut Out) -> Result<()> {
+    let table = if gather.grad { inputs[2] } else { inputs[0] };
+    let axis = axis_of(gather.axis, table.shape().len());
+    let (outer, rows, inner) = around(table.shape(), axis);
+    let indices = inputs[1].values::<i64>();
+    check_indices("index", indices, rows)?;
+    if outer != 1 {
+        by_reference(op, inputs, y);
+    } else if gather.grad {
+        let table = out::<f32>(y);
+        table.fill(0.0);
+        kernels::scatter_add(rows, inner, inputs[0].f32(), indices, table);
+    } else if y.1.dtype == DType::I64 {
+        kernels::gather_rows::<i64>(rows, inner, table.values(), indices, out(y));
+    } else {
+        kernels::gather_rows::<f32>(rows, inner, table.f32(), indices, out(y));
+    }
+    Ok(())
+}

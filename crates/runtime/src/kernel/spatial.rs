@@ -1,0 +1,60 @@
+//! Convolution and pooling.
+
+use bantam_core::op::{Conv, ConvRole, Pool, PoolKind};
+use bantam_kernels::{self as kernels, ConvShape, PoolShape};
+
+use super::{Out, View, out};
+
+fn conv_shape(op: &Conv, x: &[usize], w: &[usize]) -> ConvShape {
+    ConvShape {
+        n: x[0],
+        c_in: x[1],
+        h: x[2],
+        w: x[3],
+        c_out: w[0],
+        kernel: [w[2], w[3]],
+        stride: op.stride,
+        padding: op.padding,
+        dilation: op.dilation,
+        groups: op.groups,
+    }
+}
+
+pub(super) fn conv(op: &Conv, inputs: &[View], y: &mut Out) {
+    let shape = |x: usize, w: usize| conv_shape(op, inputs[x].shape(), inputs[w].shape());
+    let (a, b) = (inputs[0].f32(), inputs[1].f32());
+    match op.role {
+        ConvRole::Forward => {
+            kernels::conv(&shape(0, 1), a, b, inputs.get(2).map(View::f32), out(y));
+        }
+        ConvRole::GradInput => kernels::conv_grad_input(&shape(2, 1), a, b, out(y)),
+        ConvRole::GradWeight => kernels::conv_grad_weight(&shape(0, 2), a, b, out(y)),
+    }
+}
+
+pub(super) fn pool(op: &Pool, inputs: &[View], y: &mut Out) {
+    let x = inputs[0];
+    let (kernel, s) = (op.kernel_for(x.shape()), x.shape());
+    let (stride, padding) = (op.stride, op.padding);
+    let shape = PoolShape {
+        n: s[0],
+        c: s[1],
+        h: s[2],
+        w: s[3],
+        kernel,
+        stride,
+        padding,
+    };
+    match (op.kind, op.grad) {
+        (PoolKind::Max, false) => kernels::max_pool(&shape, x.f32(), out(y)),
+        (PoolKind::Max, true) => {
+            kernels::max_pool_grad(&shape, x.f32(), inputs[1].f32(), out(y));
+        }
+        (PoolKind::Average { count_include_pad }, false) => {
+            kernels::average_pool(&shape, count_include_pad, x.f32(), out(y));
+        }
+        (PoolKind::Average { count_include_pad }, true) => {
+            kernels::average_pool_grad(&shape, count_include_pad, inputs[1].f32(), out(y));
+        }
+    }
+}
