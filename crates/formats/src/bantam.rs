@@ -1,7 +1,7 @@
 //! The `.bantam` file, version 1: a network and everything needed to run it.
 //!
 //! A file holds a [`Model`]: the graph with its weights, the schema of its input and target, notes.
-//! [`read`] gives back exactly what [`write`] was given; a weight that the chosen [`Coder`] could
+//! [`read`] gives back exactly what [`write()`] was given; a weight that the chosen [`Coder`] could
 //! only store approximately is refused, and [`round_for_storage`] is there to round it first, so
 //! that what was measured is what ships. `write` reads its own bytes back before it returns them.
 //!
@@ -358,8 +358,10 @@ pub fn read(bytes: &[u8], limits: &ReadLimits) -> Result<Model> {
 
 /// What each byte of a file is for; the parts sum to its size.
 ///
-/// A part of a coded stream is charged what the stream grows by when it is added. Weights of
-/// [`Coder::ContextMixing`] are coded again to find that out. Errs as [`read`] does.
+/// A part of a coded stream is charged what the stream grows by when it is added. Small networks
+/// of [`Coder::ContextMixing`] are coded again to find that out for each weight, its positions
+/// alone and its magnitudes alone; above some millions of weights the share is an estimate by
+/// entropy. Errs as [`read`] does.
 pub fn ledger(bytes: &[u8]) -> Result<Vec<LedgerEntry>> {
     let mut counter = Counter::default();
     read_counted(bytes, &ReadLimits::default(), Some(&mut counter))?;
@@ -369,7 +371,7 @@ pub fn ledger(bytes: &[u8]) -> Result<Vec<LedgerEntry>> {
     Ok(entries)
 }
 
-/// Writes a model to `path`, whole or not at all; errs as [`write`] does and when the disk refuses.
+/// Writes a model to `path`, whole or not at all; errs as [`write()`] does and when the disk refuses.
 pub fn save(model: &Model, path: &Path, options: &WriteOptions) -> Result<()> {
     write_atomic(path, &write(model, options)?)
 }
@@ -606,10 +608,15 @@ impl Body<'_> {
         drafts.hash(&mut hasher);
         check_crc("weights", hasher, self.crc)?;
         if let Some(counter) = &mut self.counter {
-            let part = |slot: usize| Part::from(format!("weights: {}", self.slots[slot].0));
-            let sizes = drafts.sizes(plan);
-            let parts = sizes.into_iter().map(|(slot, size)| (part(slot), size));
-            counter.share(parts, self.payload.at() as u64 - code_at);
+            let n_bytes = self.payload.at() as u64 - code_at;
+            let ends = drafts
+                .ends(plan, n_bytes)
+                .into_iter()
+                .map(|(slot, what, end)| {
+                    let part = format!("weights: {}{what}", self.slots[slot].0);
+                    (Part::from(part), end)
+                });
+            counter.share(ends, n_bytes);
         }
         Ok((schema, drafts.finish(plan, &self.slots)?, marks))
     }

@@ -280,7 +280,7 @@ mod tests {
         for (name, entries, max_bits) in [
             ("zero alone", vec![], 3),
             ("one", vec![0.5], 30),
-            ("grid", grid, 80),
+            ("grid", grid, 90),
             ("grid with holes", holes, 70),
             ("halves", halves, 120),
             ("extreme", vec![f32::MIN, -1e-45, 1e-45, f32::MAX], 250),

@@ -7,7 +7,7 @@
 
 use bantam_codec::bits::BitWriter;
 use bantam_codec::weights::{Matrix, Shape};
-use bantam_codec::{deep_compression, weights};
+use bantam_codec::{deep_compression, entropy_order0, weights};
 use bantam_core::{Codebook, DType, Data, Graph, Masked, Tensor, Weight};
 use crc32fast::Hasher;
 
@@ -376,22 +376,63 @@ impl Drafts {
         self.levels.iter().for_each(|levels| hash(hasher, levels));
     }
 
-    /// Bytes of the code up to each weight, in the order of coding, with the weight's slot.
-    pub(super) fn sizes<'a>(&'a self, plan: &Plan) -> Vec<(usize, u64)> {
-        let matrix = |(shape, levels): (&Shape, &'a Vec<i32>)| {
-            Matrix::new(*shape, levels).expect("decoded levels fit")
+    /// Parts of the code of `n_bytes` and where each ends, if the ends are known well enough: the
+    /// code of the weights up to one, and of their positions and magnitudes alone, is what the
+    /// coder makes of them. Large networks are not coded again; their code is shared out by the
+    /// order-0 entropy of their levels.
+    pub(super) fn ends(&self, plan: &Plan, n_bytes: u64) -> Vec<(usize, &'static str, u64)> {
+        const MAX_AGAIN: usize = 1 << 22;
+        if plan.coder == Coder::DeepCompression {
+            let end = |i: usize| plan.lens[..=i].iter().sum::<usize>() as u64;
+            return plan
+                .order
+                .iter()
+                .enumerate()
+                .map(|(i, &slot)| (slot, "", end(i)))
+                .collect();
+        }
+        let n = self.levels.len();
+        let n_again: usize = self
+            .levels
+            .iter()
+            .enumerate()
+            .map(|(i, l)| l.len() * (n - i))
+            .sum();
+        if n_again.saturating_add(n * n) > MAX_AGAIN {
+            return self.ends_by_entropy(plan, n_bytes);
+        }
+        let sizes = |level: fn(i32) -> i32| {
+            let levels = self
+                .levels
+                .iter()
+                .map(|levels| levels.iter().map(|&l| level(l)).collect());
+            let levels: Vec<Vec<i32>> = levels.collect();
+            let size = |i: usize| code_len(&self.shapes[..=i], &levels[..=i]);
+            (0..n).map(size).collect::<Vec<u64>>()
         };
-        let matrices: Vec<Matrix<'_>> = self.shapes.iter().zip(&self.levels).map(matrix).collect();
-        let size = |i: usize| match plan.coder {
-            Coder::DeepCompression => plan.lens[..=i].iter().sum::<usize>(),
-            // The last one is the whole code, whatever it is.
-            _ if i + 1 == matrices.len() => usize::MAX,
-            _ => weights::encode(&matrices[..=i]).len(),
-        };
+        let (positions, magnitudes, all) =
+            (sizes(|l| i32::from(l != 0)), sizes(i32::abs), sizes(|l| l));
+        let before = |sizes: &[u64], i: usize| if i == 0 { 0 } else { sizes[i - 1] };
+        let grown = |sizes: &[u64], i: usize| sizes[i].saturating_sub(before(sizes, i));
+        let mut ends = Vec::new();
+        for (i, &slot) in plan.order.iter().enumerate() {
+            let start = before(&all, i);
+            ends.push((slot, " (positions)", start + grown(&positions, i)));
+            ends.push((slot, " (magnitudes)", start + grown(&magnitudes, i)));
+            ends.push((slot, " (signs)", all[i]));
+        }
+        ends
+    }
+
+    fn ends_by_entropy(&self, plan: &Plan, n_bytes: u64) -> Vec<(usize, &'static str, u64)> {
+        let bits = |levels: &Vec<i32>| entropy_order0(levels) * levels.len() as f64;
+        let bits: Vec<f64> = self.levels.iter().map(bits).collect();
+        let total = bits.iter().sum::<f64>().max(1.0);
+        let end = |i: usize| (bits[..=i].iter().sum::<f64>() / total * n_bytes as f64) as u64;
         plan.order
             .iter()
             .enumerate()
-            .map(|(i, &slot)| (slot, size(i) as u64))
+            .map(|(i, &slot)| (slot, "", end(i)))
             .collect()
     }
 
@@ -414,6 +455,23 @@ impl Drafts {
         });
         Ok(weights.collect())
     }
+}
+
+/// Bytes of the code of these matrices; levels may be outside the range of their shape.
+fn code_len(shapes: &[Shape], levels: &[Vec<i32>]) -> u64 {
+    let shape = |(shape, levels): (&Shape, &Vec<i32>)| Shape {
+        min_level: levels.iter().copied().min().unwrap_or(0).min(0),
+        max_level: levels.iter().copied().max().unwrap_or(0).max(0),
+        ..*shape
+    };
+    let shapes: Vec<Shape> = shapes.iter().zip(levels).map(shape).collect();
+    let matrix = |(&shape, levels)| Matrix::new(shape, levels).expect("the range was measured");
+    let matrices: Vec<Matrix<'_>> = shapes
+        .iter()
+        .zip(levels.iter().map(Vec::as_slice))
+        .map(matrix)
+        .collect();
+    weights::encode(&matrices).len() as u64
 }
 
 fn masked(shape: &[usize], kept: &[f32], levels: &[i32]) -> Result<Weight> {

@@ -111,7 +111,7 @@ pub(super) fn candidates(plain: Layout, previous_rows: Option<usize>) -> Vec<Lay
         // Columns may be the pixels of images: of grey ones, of coloured ones, of the channels of
         // the layer before.
         for channels in [Some(1), Some(3), previous_rows].into_iter().flatten() {
-            if channels == 0 || plain.cols % channels != 0 {
+            if channels == 0 || !plain.cols.is_multiple_of(channels) {
                 continue;
             }
             let area = plain.cols / channels;

@@ -235,7 +235,7 @@ refuses! {
     bytes_after_the_header: Trailing, Header { rest: vec![0, 0, 0, 0], ..Header::new() }.file();
     header_ends_early: Truncated, Header { rest: vec![], ..Header::new() }.file();
     numbers_past_the_end: Truncated, Header { rest: [&[0, 0][..], &varints(&[HUGE])].concat(), ..Header::new() }.file();
-    millions_of_inputs: Truncated, Header {
+    millions_of_inputs: Corrupt, Header {
         definitions: [&[1, 0, 2, 0, 6, 42, 0][..], &varints(&[1 << 20])].concat(),
         ..Header::new()
     }.file();
@@ -245,7 +245,7 @@ refuses! {
     }.file();
     shape_overflow_beside_zero: TooLarge, Header {
         definitions: [&[2, 0, 5, 0][..], &varints(&[HUGE; 4])].concat(),
-        names: b"g\0\0w\0".to_vec(),
+        names: b"g\0w\0".to_vec(),
         outputs: vec![1, 1],
         ..Header::new()
     }.file();
@@ -305,7 +305,7 @@ refuses! {
     }.file();
     too_many_columns: TooLarge, Header { rest: [&[1][..], &varints(&[HUGE])].concat(), ..Header::new() }.file();
     runs_of_no_columns: Corrupt, Header { rest: vec![1, 1, b'a', 0, 0, 0], ..Header::new() }.file();
-    schema_without_features: Corrupt, Header { rest: vec![3, 1, 0, b'y', 0, 1, 2, b'a', 0, b'b', 0, 0, 1], ..Header::new() }.file_with_numbers(&[0x80, 0, 0, 0, 0]);
+    schema_without_features: Corrupt, Header { rest: vec![3, 1, 0, b'y', 0, 1, 2, b'a', 0, b'b', 0, 0, 5], ..Header::new() }.file_with_numbers(&[0x80, 0, 0, 0, 0]);
     too_many_notes: TooLarge, Header { rest: [&[0][..], &varints(&[HUGE])].concat(), ..Header::new() }.file();
     weights_without_code: Truncated, {
         let mut h = one_weight(2, 5, &[3, 3]);
@@ -395,7 +395,7 @@ fn mutated_headers_with_right_checksums_never_panic() {
             let frame = Frame::read(&file, &limits()).unwrap();
             let payload = &file[frame.payload.at..];
             let mut random = Random(seed as u64);
-            for _ in 0..3_000 {
+            for _ in 0..1_000 {
                 let header = mutate(&frame.header, &mut random);
                 let mut damaged = write_frame(&header).unwrap();
                 damaged.extend(payload);
