@@ -44,7 +44,7 @@ fn overview(m: &Measured) -> String {
             format!("{} bits a row", digits(m.entropy_bits, 3)),
         ));
         list.push(("Largest class", percent(m.best_guess, 1)));
-        list.push(("No rule can answer", percent(m.irreducible_error, 1)));
+        list.push(("Beyond any rule", percent(m.irreducible_error, 1)));
     }
     let mut out = facts(&list);
     if m.irreducible_error > 0.0 && m.classes > 0 {

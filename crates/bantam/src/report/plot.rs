@@ -10,7 +10,7 @@ use super::text::escape;
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 270.0;
 const LEFT: f64 = 60.0;
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 20.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 44.0;
 
@@ -90,7 +90,7 @@ pub(super) fn draw(plot: &Plot) -> String {
     for series in &plot.series {
         body += &line(series, plot, &x, &y);
     }
-    body += &legend_lines(plot, &x, &y);
+    body += &rules(plot, &x, &y);
     if drawn(plot).count() == 0 {
         let (at, up) = ((LEFT + WIDTH - RIGHT) / 2.0, (TOP + HEIGHT - BOTTOM) / 2.0);
         body += &format!(
@@ -103,7 +103,7 @@ pub(super) fn draw(plot: &Plot) -> String {
          <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\
          <title id=\"{id}-t\">{title}</title><desc id=\"{id}-d\">{desc}</desc>{body}</svg>{note}</figure>",
         title = escape(&plot.title),
-        legend = legend(&plot.series),
+        legend = legend(plot),
         desc = escape(&describe(plot)),
         note = caption(&plot.note),
     )
@@ -198,21 +198,14 @@ fn line(series: &Series, plot: &Plot, x: &Scale, y: &Scale) -> String {
     format!("<g class=\"{look}\">{path}{markers}</g>")
 }
 
-/// The level and the place, with their labels.
-fn legend_lines(plot: &Plot, x: &Scale, y: &Scale) -> String {
+/// The level, and the place with its label; the level's is in the legend, where it hides no line.
+fn rules(plot: &Plot, x: &Scale, y: &Scale) -> String {
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     let mut out = String::new();
-    if let Some((value, label)) = plot.level.as_ref().filter(|l| drawable(l.0, plot.y.log)) {
-        let up = y.at(*value);
-        let text = if up + 16.0 > bottom {
-            up - 5.0
-        } else {
-            up + 14.0
-        };
+    if let Some((value, _)) = plot.level.as_ref().filter(|l| drawable(l.0, plot.y.log)) {
         out += &format!(
-            "<path class=\"rule\" d=\"M{LEFT} {up:.1}H{right}\"/>\
-             <text class=\"note\" x=\"{right}\" y=\"{text:.1}\" text-anchor=\"end\">{}</text>",
-            escape(label),
+            "<path class=\"rule\" d=\"M{LEFT} {:.1}H{right}\"/>",
+            y.at(*value)
         );
     }
     if let Some((value, label)) = plot.place.as_ref().filter(|p| drawable(p.0, plot.x.log)) {
@@ -257,9 +250,9 @@ fn marker(look: usize, x: f64, y: f64, r: f64) -> String {
     }
 }
 
-fn legend(series: &[Series]) -> String {
+fn legend(plot: &Plot) -> String {
     let mut out = String::from("<ul class=\"legend\">");
-    for series in series {
+    for series in &plot.series {
         let line = if series.joined {
             "<path class=\"line\" d=\"M1 6H27\"/>"
         } else {
@@ -276,6 +269,13 @@ fn legend(series: &[Series]) -> String {
                 if series.joined { 3.2 } else { 5.0 }
             ),
             escape(&series.name),
+        );
+    }
+    if let Some((_, label)) = plot.level.as_ref().filter(|l| drawable(l.0, plot.y.log)) {
+        out += &format!(
+            "<li><svg class=\"key\" viewBox=\"0 0 28 12\" aria-hidden=\"true\">\
+             <path class=\"rule\" d=\"M1 6H27\"/></svg>{}</li>",
+            escape(label),
         );
     }
     out + "</ul>"

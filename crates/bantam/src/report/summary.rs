@@ -16,7 +16,7 @@ pub(super) fn headline(result: &RunResult, metric: Metric) -> String {
             &spread(&result.test, metric),
         ),
         card(
-            &format!("Dense network, test {}", metric.name()),
+            "Dense network’s own",
             &metric.show(result.baseline.accuracy, result.baseline.standard_error),
             &spread(&result.baseline, metric),
         ),

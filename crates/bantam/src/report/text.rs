@@ -165,7 +165,7 @@ pub(super) fn share(part: u64, whole: u64) -> String {
         return NONE.to_owned();
     }
     let ratio = part as f64 / whole as f64;
-    let places = if ratio > 0.0 && ratio < 0.0995 { 2 } else { 1 };
+    let places = if ratio > 0.0 && ratio < 0.00995 { 2 } else { 1 };
     percent(ratio, places)
 }
 
@@ -223,10 +223,13 @@ pub(super) fn times(large: u64, small: u64) -> String {
         return NONE.to_owned();
     }
     let ratio = large as f64 / small as f64;
-    format!(
-        "{}{THIN}×",
-        digits(ratio, if ratio >= 1000.0 { 4 } else { 3 })
-    )
+    let number = match ratio {
+        r if r >= 99.95 => count(r.round() as u64),
+        r if r >= 9.995 => fixed(r, 1),
+        r if r >= 0.0995 => fixed(r, 2),
+        r => digits(r, 2),
+    };
+    format!("{number}{THIN}×")
 }
 
 /// What the quality of a network is called and how it is written: accuracy, or R² for numbers.
@@ -319,6 +322,7 @@ mod tests {
             (seconds(f64::NAN), "–"),
             (times(100, 0), "–"),
             (times(1_066_440, 4_321), "247\u{202f}×"),
+            (times(55, 10), "5.50\u{202f}×"),
         ];
         for (found, expected) in table {
             assert_eq!(found, expected);

@@ -17,8 +17,7 @@ pub(super) fn learning(result: &RunResult, metric: Metric) -> String {
         runs.push(("dense", "Dense network".to_owned(), &dense.epochs));
     }
     if let Some(round) = chosen(result).filter(|r| result.rounds.first() != Some(r)) {
-        let left = share(round.remaining as u64, round.total as u64);
-        let title = format!("Round {}, the one chosen ({left} of weights)", round.round);
+        let title = format!("Round {}, chosen", round.round);
         runs.push(("chosen", title, &round.epochs));
     }
     runs.push(("tuning", "Codebook tuning".to_owned(), &result.tuning));
