@@ -3,6 +3,7 @@
 
 mod error;
 pub mod recipe;
+pub mod report;
 pub mod results;
 pub mod watch;
 
