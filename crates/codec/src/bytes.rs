@@ -89,8 +89,23 @@ struct Model {
     n_bytes: u32,
 }
 
+/// What the model has read before the first byte: the kind of text it will meet, so that short
+/// strings need not teach it the alphabet. Part of the profile.
+const PRIMER: &[u8] = b"";
+
 impl Model {
+    /// A model that has read the primer.
     fn new() -> Model {
+        let mut model = Model::blank();
+        for &byte in PRIMER {
+            model.code_byte(|_, i| byte >> (7 - i) & 1 == 1);
+        }
+        model.history = 0;
+        model.n_bytes = 0;
+        model
+    }
+
+    fn blank() -> Model {
         let mut weights = [0; N_INPUTS];
         for (i, pair) in weights.chunks_exact_mut(2).enumerate() {
             pair.copy_from_slice(&[
