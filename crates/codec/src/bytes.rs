@@ -271,6 +271,10 @@ mod tests {
             prop_assert!(code.len() <= bytes.len() + 1);
             prop_assert_eq!(decode_bytes(&code, bytes.len())?, bytes);
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
 
         #[test]
         fn any_bytes_decode_without_panic(tag in 0..4u8, code: Vec<u8>, len in 0..1000usize) {

@@ -314,6 +314,10 @@ proptest! {
     fn round_trip(data in matrices()) {
         assert_round_trip("random", &data);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn mutated_bytes_decode_without_panic(
