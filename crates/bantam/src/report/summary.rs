@@ -60,7 +60,7 @@ fn spread(score: &Score, metric: Metric) -> String {
     }
     let unit = if metric.classes { " points" } else { "" };
     format!(
-        "± {}{unit} standard error, n = {rows}",
+        "± {}{unit} standard error, n\u{202f}=\u{202f}{rows}",
         metric.spread(score.standard_error)
     )
 }
