@@ -12,14 +12,18 @@ use super::{ConvShape, sum_over_images};
 use crate::parallel;
 use crate::simd::{self, Simd, WithSimd};
 
-/// Floats of images laid out at a time: half of a level-2 cache of 1 MiB. One image does not
-/// amortise the adding up of lanes where its plane is small.
+/// Floats of images laid out at a time, at most: half of a level-2 cache of 1 MiB.
 const BLOCK: usize = 1 << 17;
+
+/// Vectors that go by between two clearings of a tile, about: enough to amortise the adding up of
+/// lanes, few enough that the rows a tile reads stay in level-1 cache for the next tile.
+const VECTORS: usize = 48;
 
 pub(super) fn grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let problem = Problem::forward(shape);
     let layout = Layout::new(problem, simd::widths().lanes);
-    let block = (BLOCK / layout.buffer_len).max(1);
+    let fit = BLOCK / layout.buffer_len;
+    let block = VECTORS.div_ceil(layout.segments.len()).min(fit).max(1);
     let (x_len, dw_len) = (shape.group_in() * shape.plane_in(), dw.len() / shape.groups);
     let y_len = shape.group_out() * shape.plane_out();
     sum_over_images(shape, dw, |images, dw| {
@@ -97,11 +101,18 @@ impl WithSimd for Block<'_> {
         }
         let buffer = &*buffer;
         let taps = layout.offsets.len();
-        for columns in pieces(taps, S::DOT_TILE[1]) {
+        let most = (VECTORS / images).max(1);
+        let segments = pieces(layout.segments.len(), most);
+        let tiles = segments.flat_map(|segments| {
+            pieces(taps, S::DOT_TILE[1]).map(move |columns| (segments.clone(), columns))
+        });
+        for (segments, columns) in tiles {
+            let segments = &layout.segments[segments];
             for rows in pieces(out_channels, S::DOT_TILE[0]) {
                 let (columns, dw) = (columns.clone(), &mut dw[rows.start * taps..]);
                 let tile = Tile {
                     layout,
+                    segments,
                     images,
                     buffer,
                     dy,
@@ -127,6 +138,8 @@ impl WithSimd for Block<'_> {
 /// What one tile of sums needs.
 struct Tile<'a> {
     layout: &'a Layout,
+    /// Some of the layout's.
+    segments: &'a [Segment],
     images: usize,
     buffer: &'a [f32],
     dy: &'a [f32],
@@ -172,7 +185,7 @@ impl Tile<'_> {
         for image in 0..self.images {
             let x = &self.buffer[image * self.layout.buffer_len..][..self.layout.buffer_len];
             let dy = &self.dy[image * self.y_step + self.rows.start * plane..][..R * plane];
-            for segment in &self.layout.segments {
+            for segment in self.segments {
                 let Segment { at, out, len } = *segment;
                 // Lanes beyond the segment are made zero on both sides: what the buffer holds
                 // there might be infinite.
