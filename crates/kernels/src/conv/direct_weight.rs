@@ -173,8 +173,7 @@ impl Tiles<'_> {
                     3 => tile.run::<S, 3, WHOLE>(simd, columns, dw),
                     4 => tile.run::<S, 4, WHOLE>(simd, columns, dw),
                     5 => tile.run::<S, 5, WHOLE>(simd, columns, dw),
-                    6 => tile.run::<S, 6, WHOLE>(simd, columns, dw),
-                    _ => unreachable!("a tile is at most six taps wide"),
+                    _ => unreachable!("a tile is at most five taps wide"),
                 }
             }
         }
