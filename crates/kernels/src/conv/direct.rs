@@ -172,7 +172,7 @@ impl Layout {
                 .collect()
         };
         // Vectors read and written at the very end reach over it.
-        let buffer_len = channels * n_copies * copy_len + lanes;
+        let buffer_len = (channels * n_copies * copy_len + lanes).next_multiple_of(16);
         let last = |max: Option<usize>| max.unwrap_or(0);
         let end = last(offsets.iter().copied().max()) + last(segments.iter().map(|s| s.at).max());
         assert!(

@@ -27,25 +27,23 @@ pub(super) fn grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f3
     let fit = BLOCK / layout.buffer_len;
     let block = VECTORS.div_ceil(layout.segments.len()).min(fit).max(1);
     let [whole, partial] = [true, false].map(|whole| steps(&layout, block, y_step, whole));
+    let packed_len = shape.group_out() * VECTORS * layout.lanes;
     sum_over_images(shape, dw, |images, dw| {
-        parallel::with_scratch(block * layout.buffer_len, |buffer| {
+        parallel::with_scratch(block * layout.buffer_len + packed_len, |scratch| {
+            let (buffer, packed) = scratch.split_at_mut(block * layout.buffer_len);
             for start in images.clone().step_by(block) {
                 let images = block.min(images.end - start);
                 for (group, dw) in dw.chunks_exact_mut(dw_len).enumerate() {
                     let part = start * shape.groups + group;
-                    let (x, dy) = (&x[part * x_len..], &dy[part * y_len..]);
-                    let of_block = |steps: &'_ [Step]| steps.len() / block * images;
-                    let (whole, partial) =
-                        (&whole[..of_block(&whole)], &partial[..of_block(&partial)]);
-                    let buffer = &mut buffer[..images * layout.buffer_len];
                     simd::dispatch(Block {
                         layout: &layout,
-                        whole,
-                        partial,
-                        x,
+                        whole: &whole[..whole.len() / block * images],
+                        partial: &partial[..partial.len() / block * images],
+                        x: &x[part * x_len..],
                         x_step,
-                        dy,
-                        buffer,
+                        dy: &dy[part * y_len..],
+                        buffer: &mut buffer[..images * layout.buffer_len],
+                        packed,
                         dw,
                     });
                 }
@@ -90,10 +88,12 @@ struct Block<'a> {
     /// The group in the first image: `[channels, h, w]`, and so on every `x_step` elements.
     x: &'a [f32],
     x_step: usize,
-    /// `[out_channels, out_h, out_w]`, and so on by the steps.
+    /// `[out_channels, out_h, out_w]`, of the images the steps name.
     dy: &'a [f32],
     /// Room for all images.
     buffer: &'a mut [f32],
+    /// Room for `VECTORS` vectors of each output channel.
+    packed: &'a mut [f32],
     /// `[out_channels, taps]`, added to.
     dw: &'a mut [f32],
 }
@@ -111,70 +111,83 @@ impl WithSimd for Block<'_> {
             x_step,
             dy,
             buffer,
+            packed,
             dw,
         } = self;
         let Problem { channels, h, w, .. } = layout.problem;
         for (i, buffer) in buffer.chunks_exact_mut(layout.buffer_len).enumerate() {
             layout.fill(simd, &x[i * x_step..][..channels * h * w], buffer);
         }
-        let tiles = Tiles { layout, buffer, dy };
         for range in pieces(whole.len(), VECTORS) {
-            tiles.run::<S, true>(simd, &whole[range], dw);
+            let steps = &whole[range];
+            pack(simd, layout, steps, dy, packed);
+            add_tiles::<S, true>(simd, layout, steps, buffer, packed, dw);
         }
         // Pixels that fill no vector come apart, or the compiler would keep two sets of sums.
         for range in pieces(partial.len(), VECTORS) {
-            tiles.run::<S, false>(simd, &partial[range], dw);
+            let steps = &partial[range];
+            pack(simd, layout, steps, dy, packed);
+            add_tiles::<S, false>(simd, layout, steps, buffer, packed, dw);
         }
     }
 }
 
-/// What all tiles of a block read.
-#[derive(Clone, Copy)]
-struct Tiles<'a> {
-    layout: &'a Layout,
-    /// Images as [`Layout::fill`] leaves them.
-    buffer: &'a [f32],
-    dy: &'a [f32],
+/// Vectors of `dy` in the order the tiles read them: tile, step, channel of the tile; lanes beyond
+/// a step are zero. Read in place they would be short runs far apart, which no prefetcher follows.
+#[inline(always)]
+fn pack<S: Simd>(simd: S, layout: &Layout, steps: &[Step], dy: &[f32], packed: &mut [f32]) {
+    let (plane, mut to) = (
+        layout.problem.plane_out(),
+        packed.chunks_exact_mut(S::LANES),
+    );
+    for rows in pieces(layout.problem.out_channels, S::DOT_TILE[0]) {
+        for step in steps {
+            for row in rows.clone() {
+                let from = &dy[row * plane + step.y..][..step.len];
+                let to = to.next().expect("there is room for all steps");
+                simd.store_slice(to, simd.load_slice(from));
+            }
+        }
+    }
 }
 
-impl Tiles<'_> {
-    /// Adds what the steps contribute to `dw`.
-    #[inline(always)]
-    fn run<S: Simd, const WHOLE: bool>(self, simd: S, steps: &[Step], dw: &mut [f32]) {
-        let Problem { out_channels, .. } = self.layout.problem;
-        let taps = self.layout.offsets.len();
-        let dy_len = out_channels * self.layout.problem.plane_out();
-        for step in steps {
-            let image = step.x / self.layout.buffer_len * self.layout.buffer_len;
-            assert!(
-                image + self.layout.buffer_len <= self.buffer.len(),
-                "an image too many"
-            );
-            let plane = self.layout.problem.plane_out();
-            assert!(
-                step.y + dy_len - plane + step.len <= self.dy.len(),
-                "dy is too short"
-            );
-        }
-        for columns in pieces(taps, S::DOT_TILE[1]) {
-            for rows in pieces(out_channels, S::DOT_TILE[0]) {
-                let dw = &mut dw[rows.start * taps..];
-                let offsets = &self.layout.offsets[columns.clone()];
-                let tile = Tile {
-                    tiles: self,
-                    steps,
-                    rows,
-                    offsets,
-                };
-                let columns = columns.clone();
-                match offsets.len() {
-                    1 => tile.run::<S, 1, WHOLE>(simd, columns, dw),
-                    2 => tile.run::<S, 2, WHOLE>(simd, columns, dw),
-                    3 => tile.run::<S, 3, WHOLE>(simd, columns, dw),
-                    4 => tile.run::<S, 4, WHOLE>(simd, columns, dw),
-                    5 => tile.run::<S, 5, WHOLE>(simd, columns, dw),
-                    _ => unreachable!("a tile is at most five taps wide"),
-                }
+/// Adds what the steps contribute to `dw`.
+#[inline(always)]
+fn add_tiles<S: Simd, const WHOLE: bool>(
+    simd: S,
+    layout: &Layout,
+    steps: &[Step],
+    buffer: &[f32],
+    packed: &[f32],
+    dw: &mut [f32],
+) {
+    let taps = layout.offsets.len();
+    for step in steps {
+        let end = step.x / layout.buffer_len * layout.buffer_len + layout.buffer_len;
+        assert!(
+            end <= buffer.len(),
+            "a step is in an image that is not in the buffer"
+        );
+    }
+    for columns in pieces(taps, S::DOT_TILE[1]) {
+        for rows in pieces(layout.problem.out_channels, S::DOT_TILE[0]) {
+            let dw = &mut dw[rows.start * taps + columns.start..];
+            let width = steps.len() * S::LANES;
+            let dy = &packed[rows.start * width..rows.end * width];
+            let offsets = &layout.offsets[columns.clone()];
+            let tile = Tile {
+                steps,
+                buffer,
+                dy,
+                offsets,
+            };
+            match offsets.len() {
+                1 => tile.run::<S, 1, WHOLE>(simd, rows.len(), taps, dw),
+                2 => tile.run::<S, 2, WHOLE>(simd, rows.len(), taps, dw),
+                3 => tile.run::<S, 3, WHOLE>(simd, rows.len(), taps, dw),
+                4 => tile.run::<S, 4, WHOLE>(simd, rows.len(), taps, dw),
+                5 => tile.run::<S, 5, WHOLE>(simd, rows.len(), taps, dw),
+                _ => unreachable!("a tile is at most five taps wide"),
             }
         }
     }
@@ -182,13 +195,13 @@ impl Tiles<'_> {
 
 /// A tile of sums.
 ///
-/// Invariant: each step's image is within the buffer, and its pixels in each of the output channels
-/// `rows` are within `dy`.
+/// Invariant: each step lies in an image of the buffer, so that by the invariant of the layout all
+/// lanes at all offsets of it do.
 struct Tile<'a> {
-    tiles: Tiles<'a>,
     steps: &'a [Step],
-    /// Output channels.
-    rows: Range<usize>,
+    buffer: &'a [f32],
+    /// `[steps, rows, lanes]`.
+    dy: &'a [f32],
     /// Of the taps.
     offsets: &'a [usize],
 }
@@ -198,30 +211,30 @@ impl Tile<'_> {
     fn run<S: Simd, const T: usize, const WHOLE: bool>(
         self,
         simd: S,
-        columns: Range<usize>,
+        rows: usize,
+        taps: usize,
         dw: &mut [f32],
     ) {
-        match self.rows.len() {
-            1 => self.add::<S, 1, T, WHOLE>(simd, columns, dw),
-            2 => self.add::<S, 2, T, WHOLE>(simd, columns, dw),
-            3 => self.add::<S, 3, T, WHOLE>(simd, columns, dw),
-            4 => self.add::<S, 4, T, WHOLE>(simd, columns, dw),
+        match rows {
+            1 => self.add::<S, 1, T, WHOLE>(simd, taps, dw),
+            2 => self.add::<S, 2, T, WHOLE>(simd, taps, dw),
+            3 => self.add::<S, 3, T, WHOLE>(simd, taps, dw),
+            4 => self.add::<S, 4, T, WHOLE>(simd, taps, dw),
             _ => unreachable!("a tile is at most four rows high"),
         }
     }
 
-    /// `R` output channels by `T` taps; `dw` begins with the first of those channels.
+    /// `R` output channels by `T` taps; `dw` begins with the first of both.
     #[inline(always)]
     fn add<S: Simd, const R: usize, const T: usize, const WHOLE: bool>(
         self,
         simd: S,
-        columns: Range<usize>,
+        taps: usize,
         dw: &mut [f32],
     ) {
         let sums = self.dots::<S, R, T, WHOLE>(simd);
-        let taps = self.tiles.layout.offsets.len();
         for (dw, sums) in dw.chunks_mut(taps).zip(&sums) {
-            for (dw, &sum) in dw[columns.clone()].iter_mut().zip(sums) {
+            for (dw, &sum) in dw.iter_mut().zip(sums) {
                 *dw += simd.sum(sum);
             }
         }
@@ -233,33 +246,19 @@ impl Tile<'_> {
         &self,
         simd: S,
     ) -> [[S::V; T]; R] {
-        let plane = self.tiles.layout.problem.plane_out();
-        let (buffer, dy) = (
-            self.tiles.buffer.as_ptr(),
-            self.tiles.dy[self.rows.start * plane..].as_ptr(),
-        );
         let offsets: [usize; T] = std::array::from_fn(|t| self.offsets[t]);
         let mut sums = [[simd.splat(0.0); T]; R];
-        for step in self.steps {
-            // Lanes beyond the step are made zero on both sides: what the buffer holds there might
-            // be infinite.
+        for (step, dy) in self.steps.iter().zip(self.dy.chunks_exact(R * S::LANES)) {
             let mut rows = [simd.splat(0.0); R];
             for i in 0..R {
-                // SAFETY: by the invariant of the tile, `len` floats of each channel are in `dy`.
-                rows[i] = unsafe {
-                    let from = dy.add(i * plane + step.y);
-                    if WHOLE {
-                        simd.load(from)
-                    } else {
-                        simd.load_lanes(from, 0..step.len)
-                    }
-                };
+                rows[i] = simd.load_slice(&dy[i * S::LANES..][..S::LANES]);
             }
             for t in 0..T {
-                // SAFETY: by the invariants of the layout and the tile, all lanes are in the
-                // buffer.
+                // Lanes beyond the step are made zero on this side too: what the buffer holds
+                // there might be infinite.
+                // SAFETY: by the invariant of the tile, all lanes are in the buffer.
                 let x = unsafe {
-                    let from = buffer.add(offsets[t] + step.x);
+                    let from = self.buffer.as_ptr().add(offsets[t] + step.x);
                     if WHOLE {
                         simd.load(from)
                     } else {
