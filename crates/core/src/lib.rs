@@ -10,6 +10,7 @@ mod error;
 pub mod graph;
 pub mod op;
 pub mod reference;
+pub mod schema;
 pub mod tensor;
 mod weight;
 

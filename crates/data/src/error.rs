@@ -40,6 +40,7 @@ struct Repr {
     kind: ErrorKind,
     file: Option<PathBuf>,
     line: Option<u64>,
+    row: Option<usize>,
     column: Option<String>,
     message: String,
     hint: Option<String>,
@@ -56,6 +57,7 @@ impl Error {
             kind,
             file: None,
             line: None,
+            row: None,
             column: None,
             message: message.into(),
             hint: None,
@@ -90,6 +92,12 @@ impl Error {
         self
     }
 
+    /// Names the row of a table, counted from 0 without the header, unless one is already named.
+    pub fn in_row(mut self, row: usize) -> Error {
+        self.0.row.get_or_insert(row);
+        self
+    }
+
     /// Names the column, unless one is already named.
     pub fn in_column(mut self, column: &str) -> Error {
         self.0.column.get_or_insert_with(|| column.to_owned());
@@ -99,6 +107,12 @@ impl Error {
     /// Says what to do about it, unless that is already said.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// Puts the name of a part of the file before the message: `array "x": `.
+    pub(crate) fn in_part(mut self, what: &str, name: &str) -> Error {
+        self.0.message = format!("{what} {name:?}: {}", self.0.message);
         self
     }
 
@@ -117,6 +131,11 @@ impl Error {
         self.0.line
     }
 
+    /// The row of the table, counted from 0 without the header, where the line is not known.
+    pub fn row(&self) -> Option<usize> {
+        self.0.row
+    }
+
     /// The name of the column to blame.
     pub fn column(&self) -> Option<&str> {
         self.0.column.as_deref()
@@ -131,13 +150,20 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Repr {
-            file, line, column, ..
+            file,
+            line,
+            row,
+            column,
+            ..
         } = &*self.0;
         match (file, line) {
             (Some(file), Some(line)) => write!(f, "{}:{line}: ", file.display())?,
             (Some(file), None) => write!(f, "{}: ", file.display())?,
             (None, Some(line)) => write!(f, "line {line}: ")?,
             (None, None) => {}
+        }
+        if let Some(row) = row {
+            write!(f, "row {row}: ")?;
         }
         if let Some(column) = column {
             write!(f, "column {column:?}: ")?;

@@ -43,3 +43,24 @@ pub(crate) fn read_up_to(reader: &mut dyn Read, limit: usize) -> std::io::Result
     reader.take(limit as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+/// Fills `bytes` from the file at `offset`, without moving a position that threads would share.
+#[cfg(unix)]
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+/// Fills `bytes` from the file at `offset`.
+#[cfg(windows)]
+pub(crate) fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            n => {
+                bytes = &mut bytes[n..];
+                offset += n as u64;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,24 +1,52 @@
 //! Files to typed tables and tensors: readers, schema, splits, batches and augmentation.
 //!
+//! [`load`] reads whatever a path is. A [`Table`] is cleared of [`identifiers`], [`split`], and
+//! [`fit_schema`] makes of its training rows the [`Schema`](bantam_core::schema::Schema) that
+//! [`encode`] and [`RowEncoder`] apply.
+//!
 //! This crate knows nothing of networks.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod delimited;
 mod error;
 mod file;
+mod load;
 mod options;
-mod records;
-mod sniff;
 mod table;
 
+mod columnar;
+mod delimited;
+mod idx;
+mod images;
+mod npy;
+mod records;
+mod sniff;
+
+mod encode;
+mod fit;
+mod identify;
+mod rng;
+mod split;
+
+mod batches;
+mod source;
+mod stored;
+
+pub use batches::{Augment, Batches, Epoch};
+pub use columnar::read_parquet;
 pub use delimited::{read_delimited, read_delimited_bytes};
+pub use encode::{RowEncoder, Target, Targets, Unseen, encode, encode_inputs, targets};
 pub use error::{Error, ErrorKind, Result};
+pub use fit::{Task, fit_samples, fit_schema, fit_schema_for, fit_target};
+pub use identify::{LeftOut, Reason, features, identifiers};
+pub use idx::read_idx;
+pub use images::read_image_folder;
+pub use load::{Dataset, Loaded, Samples, load, read_images, read_table};
+pub use npy::{read_npy, read_npz};
 pub use options::ReadOptions;
 pub use records::{Record, Records};
+pub use rng::{Rng, hash};
+pub use source::{MemorySource, Source, Subset};
+pub use split::{Fractions, Split, split};
+pub use stored::{Encoded, FileSource, RowsWriter, encode_file};
 pub use table::{Column, MISSING, Table, Values};
-
-/// Reads a table.
-pub fn read_table(path: &std::path::Path, options: &ReadOptions) -> Result<Table> {
-    read_delimited(path, options)
-}

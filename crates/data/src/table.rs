@@ -272,6 +272,10 @@ impl Levels {
         self.codes.push(code);
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.codes.len()
+    }
+
     pub(crate) fn push_missing(&mut self) {
         self.codes.push(MISSING);
     }
