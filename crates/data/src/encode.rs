@@ -527,3 +527,186 @@ fn missing_column(name: &str, header: &[String]) -> Error {
         false => near,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delimited::read_delimited_bytes;
+    use crate::fit::fit_schema;
+    use crate::records::Records;
+
+    const TEXT: &str = "age,sex,port,rare,fare,y\n\
+        22,m,S,a,7.25,no\n38,f,C,b,71,yes\n,f,,c,8,yes\n35,m,Q,?,1e2,no\n54,f,S,d,0.5,no\n";
+
+    fn table(text: &str) -> Table {
+        read_delimited_bytes(text.as_bytes(), &ReadOptions::default()).unwrap()
+    }
+
+    fn schema() -> Schema {
+        let columns = ["age", "sex", "port", "rare", "fare"].map(String::from);
+        fit_schema(&table(TEXT), "y", &columns, &[0, 1, 2, 3]).unwrap()
+    }
+
+    fn stream(text: &str, unseen: Unseen) -> Result<(Vec<f32>, Vec<Target>)> {
+        let options = ReadOptions::default();
+        let bytes = std::io::Cursor::new(text.as_bytes().to_vec());
+        let mut records = Records::from_reader(Box::new(bytes), &options)?;
+        let encoder = RowEncoder::new(&schema(), records.header())?.with(unseen, &options);
+        let (mut x, mut y, mut record) = (Vec::new(), Vec::new(), Record::default());
+        while records.read(&mut record)? {
+            y.extend(encoder.target(&record)?);
+            encoder.encode(&record, &mut x)?;
+        }
+        Ok((x, y))
+    }
+
+    #[test]
+    fn encodes() {
+        let schema = schema();
+        let names = schema.input.feature_names();
+        assert_eq!(
+            names,
+            [
+                "age",
+                "age missing",
+                "sex=m",
+                "port=C",
+                "port=Q",
+                "port=S",
+                "port missing",
+                "rare=a",
+                "rare=b",
+                "rare=c",
+                "rare missing",
+                "fare"
+            ]
+        );
+        let (x, y) = encode(&table(TEXT), &schema, &[2, 0, 3], Unseen::Error).unwrap();
+        assert_eq!(x.shape(), [3, 12]);
+        let x = x.values::<f32>().unwrap();
+        assert_eq!(
+            x[..11],
+            [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0]
+        );
+        assert_eq!(
+            x[13..23],
+            [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+        );
+        assert_eq!(x[24 + 10], 1.0, "rare is missing in row 3");
+        assert_eq!(y, Targets::Classes(vec![1, 0, 0]));
+    }
+
+    #[test]
+    fn streams_encode_as_tables_do() {
+        let rows: Vec<usize> = (0..5).collect();
+        let (x, y) = encode(&table(TEXT), &schema(), &rows, Unseen::Zero).unwrap();
+        let (streamed, targets) = stream(TEXT, Unseen::Zero).unwrap();
+        assert_eq!(x.values::<f32>().unwrap(), streamed);
+        let classes = targets.iter().map(|t| match t {
+            Target::Class(c) => *c,
+            Target::Number(_) => panic!("not a class"),
+        });
+        assert_eq!(y, Targets::Classes(classes.collect()));
+        // The order of columns does not matter, and neither do others.
+        let text = "z,fare,rare,port,sex,age\nq,7.25,a,S,m,22\n";
+        let (x, y) = stream(text, Unseen::Error).unwrap();
+        assert_eq!((&x[..], y.len()), (&streamed[..12], 0));
+    }
+
+    #[test]
+    fn streams_say_where() {
+        let cases = [
+            (
+                "unseen",
+                "age,sex,port,rare,fare\n1,m,S,a,1\n1,x,S,a,1\n",
+                "line 3: column \"sex\": unknown category \"x\", expected one of \"f\", \"m\"",
+                "unknown categories can be read as zeros",
+            ),
+            (
+                "text",
+                "age,sex,port,rare,fare\nold,m,S,a,1\n",
+                "line 2: column \"age\": expected a finite number, found \"old\"",
+                "",
+            ),
+            (
+                "infinite",
+                "age,sex,port,rare,fare\ninf,m,S,a,1\n",
+                "line 2: column \"age\": expected a finite number, found \"inf\"",
+                "",
+            ),
+            (
+                "missing column",
+                "ag,sex,port,rare,fare\n1,m,S,a,1\n",
+                "the column \"age\" that the network needs is missing",
+                "did you mean \"ag\"?",
+            ),
+            (
+                "no header",
+                "1,m,S,a,1\n2,m,S,a,1\n",
+                "the column \"age\" that the network needs is missing",
+                "the file seems to have no header row",
+            ),
+            (
+                "class",
+                "age,sex,port,rare,fare,y\n1,m,S,a,1,perhaps\n",
+                "line 2: column \"y\": unknown class \"perhaps\", expected one of \"no\", \"yes\"",
+                "",
+            ),
+        ];
+        for (name, text, message, hint) in cases {
+            let error = stream(text, Unseen::Error).unwrap_err();
+            assert_eq!(error.to_string(), message, "{name}");
+            assert_eq!(error.hint().unwrap_or(""), hint, "{name}");
+        }
+    }
+
+    #[test]
+    fn extra_columns_are_listed_once() {
+        let header = ["a", "age", "sex", "y", "port", "rare", "fare", "b"].map(String::from);
+        let encoder = RowEncoder::new(&schema(), &header).unwrap();
+        assert_eq!(
+            encoder.notices(),
+            ["columns that the network does not use are ignored: \"a\", \"b\""]
+        );
+        assert!(encoder.has_target());
+    }
+
+    #[test]
+    fn tables_say_where() {
+        let error = encode(&table(TEXT), &schema(), &[4], Unseen::Error).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "row 4: column \"rare\": unknown category \"d\", expected one of \"a\", \"b\", \"c\""
+        );
+        let without = table(&TEXT.replace("54,f,S,d,0.5,no", "54,f,S,a,0.5,"));
+        let error = encode(&without, &schema(), &[0, 4], Unseen::Error).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "row 4: column \"y\": expected a target, found a missing cell"
+        );
+        let text = table(&TEXT.replace("54", "old"));
+        let error = encode(&text, &schema(), &[0, 4], Unseen::Zero).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("column \"age\": expected a number, found"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn numbered_classes_may_be_spelled_otherwise() {
+        let schema = {
+            let t = table("x,y\n0.5,1\n0.7,2\n");
+            fit_schema(&t, "y", &["x".into()], &[0, 1]).unwrap()
+        };
+        let encoder = RowEncoder::new(&schema, &["x".into(), "y".into()]).unwrap();
+        let bytes = std::io::Cursor::new(b"x,y\n1,1.0\n1,2\n".to_vec());
+        let mut records = Records::from_reader(Box::new(bytes), &ReadOptions::default()).unwrap();
+        let mut record = Record::default();
+        for class in [0, 1] {
+            records.read(&mut record).unwrap();
+            assert_eq!(encoder.target(&record).unwrap(), Some(Target::Class(class)));
+        }
+    }
+}

@@ -524,3 +524,140 @@ pub fn encode_file(
         notices: encoder.notices().to_vec(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fit::fit_samples;
+    use crate::load::samples;
+    use crate::source::MemorySource;
+
+    fn read(source: &dyn Source, rows: &[usize]) -> (Vec<f32>, Targets) {
+        let (mut x, mut y) = (vec![7.0], Targets::empty(source.classes()));
+        source.read(rows, &mut x, &mut y).unwrap();
+        (x, y)
+    }
+
+    const ROWS: [&[usize]; 5] = [&[], &[0], &[3, 1, 1], &[1, 2, 3, 4], &[4, 3, 0, 1, 2, 2]];
+
+    #[test]
+    fn rows_written_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        for classes in [0, 3] {
+            let path = dir.path().join("rows");
+            let target = |i: usize| match classes {
+                0 => Target::Number(i as f32 / 2.0),
+                _ => Target::Class(i as i64 % 3),
+            };
+            let mut writer = RowsWriter::create(&path, &[2], classes).unwrap();
+            for i in 0..5 {
+                writer.push(&[i as f32, -1.0], target(i)).unwrap();
+            }
+            assert!(writer.push(&[1.0], target(0)).is_err());
+            assert!(writer.push(&[1.0, 2.0], Target::Class(3)).is_err());
+            assert!(!path.exists(), "nothing is there before it is finished");
+            writer.finish().unwrap();
+            let source = FileSource::open(&path).unwrap();
+            assert_eq!(
+                (source.len(), source.sample_shape(), source.classes()),
+                (5, &[2][..], classes)
+            );
+            for rows in ROWS {
+                let (x, y) = read(&source, rows);
+                let expected: Vec<f32> = rows.iter().flat_map(|&r| [r as f32, -1.0]).collect();
+                assert_eq!(x, expected);
+                let found: Vec<Target> = match y {
+                    Targets::Classes(v) => v.into_iter().map(Target::Class).collect(),
+                    Targets::Numbers(v) => v.into_iter().map(Target::Number).collect(),
+                };
+                assert!(found.into_iter().eq(rows.iter().map(|&r| target(r))));
+            }
+            std::fs::remove_file(&path).unwrap();
+        }
+        drop(RowsWriter::create(&dir.path().join("left"), &[1], 2).unwrap());
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            0,
+            "nothing is left behind"
+        );
+    }
+
+    #[test]
+    fn damaged_rows_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows");
+        let mut writer = RowsWriter::create(&path, &[2], 2).unwrap();
+        writer.push(&[1.0, 2.0], Target::Class(1)).unwrap();
+        writer.finish().unwrap();
+        let good = std::fs::read(&path).unwrap();
+        for end in 0..good.len() {
+            std::fs::write(&path, &good[..end]).unwrap();
+            assert!(FileSource::open(&path).is_err(), "{end}");
+        }
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0xff;
+            std::fs::write(&path, &bad).unwrap();
+            if let Ok(source) = FileSource::open(&path) {
+                let _ = source.read(&[0], &mut Vec::new(), &mut Targets::empty(2));
+            }
+        }
+    }
+
+    /// The file sources against the same data in memory.
+    #[test]
+    fn files_in_place_read_as_memory_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let pixels: Vec<u8> = (0..5 * 6).map(|i| (i * 41 % 256) as u8).collect();
+        let labels = [1u8, 0, 2, 2, 1];
+        let idx = |axes: &[u8], values: &[u8]| {
+            let mut bytes = vec![0, 0, 8, axes.len() as u8];
+            axes.iter().for_each(|&a| bytes.extend([0, 0, 0, a]));
+            bytes.extend(values);
+            bytes
+        };
+        let images = dir.path().join("images");
+        let label_file = dir.path().join("labels");
+        std::fs::write(&images, idx(&[5, 2, 3], &pixels)).unwrap();
+        std::fs::write(&label_file, idx(&[5], &labels)).unwrap();
+        let label_tensor = Tensor::new(&[5], labels.to_vec()).unwrap();
+        let of_pixels = Tensor::new(&[5, 2, 3], pixels).unwrap();
+        let in_memory = samples(of_pixels, &label_tensor).unwrap();
+        let schema = fit_samples(&in_memory, "y", &[0, 1, 2]).unwrap();
+        let memory = MemorySource::from_samples(in_memory, &schema).unwrap();
+        let file = FileSource::idx(&images, &label_file, &schema).unwrap();
+        assert_eq!(file.border(), memory.border());
+        for rows in ROWS {
+            assert_eq!(read(&file, rows), read(&memory, rows));
+        }
+
+        let numbers: Vec<f32> = (0..5 * 4).map(|i| i as f32 * 0.75 - 3.0).collect();
+        let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (5, 4), }\n";
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((text.len() as u16).to_le_bytes());
+        bytes.extend(text.as_bytes());
+        numbers.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
+        let npy = dir.path().join("x.npy");
+        std::fs::write(&npy, &bytes).unwrap();
+        let array = Tensor::new(&[5, 4], numbers).unwrap();
+        let in_memory = samples(array, &label_tensor).unwrap();
+        let array_schema = fit_samples(&in_memory, "y", &[0, 1, 2, 3, 4]).unwrap();
+        let memory = MemorySource::from_samples(in_memory, &array_schema).unwrap();
+        let file = FileSource::npy(&npy, &label_tensor, &array_schema).unwrap();
+        for rows in ROWS {
+            assert_eq!(read(&file, rows), read(&memory, rows));
+        }
+        std::fs::write(&npy, &bytes[..bytes.len() - 1]).unwrap();
+        let error = FileSource::npy(&npy, &label_tensor, &array_schema).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("shape [5, 4] needs 80 bytes, found 79"),
+            "{error}"
+        );
+        std::fs::write(&npy, &bytes).unwrap();
+        let error = FileSource::npy(&npy, &label_tensor, &schema).unwrap_err();
+        let text = "expected samples of shape [1, 2, 3], found [4]";
+        assert!(error.to_string().ends_with(text), "{error}");
+    }
+}

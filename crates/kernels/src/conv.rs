@@ -2,9 +2,11 @@
 //!
 //! `x: [n, c_in, h, w]`, weights `[c_out, c_in / groups, kh, kw]`, `y: [n, c_out, out_h, out_w]`.
 
+mod direct;
 mod im2col;
 
 use crate::parallel;
+use crate::window::out_len;
 
 /// Everything about a convolution but the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,7 +92,7 @@ impl ConvShape {
     fn check(&self, x_len: usize, w_len: usize, y_len: usize) {
         assert!(self.groups > 0, "a convolution has at least one group");
         assert!(
-            self.c_in % self.groups == 0 && self.c_out % self.groups == 0,
+            self.c_in.is_multiple_of(self.groups) && self.c_out.is_multiple_of(self.groups),
             "groups of a convolution must divide its channels: {self:?}"
         );
         assert!(
@@ -123,15 +125,6 @@ impl ConvShape {
     }
 }
 
-fn out_len(padded: usize, kernel: usize, stride: usize, dilation: usize) -> usize {
-    let reach = (kernel - 1) * dilation + 1;
-    if padded < reach {
-        0
-    } else {
-        (padded - reach) / stride + 1
-    }
-}
-
 /// `y[n, o] = bias[o] + sum over i of x[n, i] * w[o, i]`.
 ///
 /// # Panics
@@ -148,6 +141,9 @@ pub fn conv(shape: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
     if y.is_empty() {
         return;
     }
+    if direct::suits(&direct::Problem::forward(shape)) && !x.is_empty() {
+        return direct::forward(shape, x, w, bias, y);
+    }
     im2col::forward(shape, x, w, bias, y);
 }
 
@@ -162,6 +158,9 @@ pub fn conv_grad_input(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32])
     }
     if dy.is_empty() {
         return dx.fill(0.0);
+    }
+    if shape.stride == [1, 1] && direct::suits(&direct::Problem::forward(shape)) {
+        return direct::grad_input(shape, dy, w, dx);
     }
     im2col::grad_input(shape, dy, w, dx);
 }

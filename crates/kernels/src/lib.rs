@@ -34,6 +34,7 @@ mod simd;
 mod softmax;
 #[cfg(test)]
 mod testing;
+mod window;
 
 pub use conv::{ConvShape, conv, conv_grad_input, conv_grad_weight};
 pub use elementwise::{broadcast_zip, exp, map, sigmoid, tanh, zip_map, zip3_map};

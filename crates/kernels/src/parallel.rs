@@ -2,6 +2,7 @@
 //! has, and scratch memory that is kept between calls.
 
 use std::cell::Cell;
+use std::thread::LocalKey;
 
 use rayon::prelude::*;
 
@@ -94,20 +95,36 @@ pub(crate) fn map<R: Send>(n: usize, work: usize, f: impl Fn(usize) -> R + Send 
     }
 }
 
-/// Calls `f` with `len` floats of undefined (but initialised) content, kept by the thread.
+/// Calls `f` with `len` floats of undefined (but initialised) content, kept by the thread, for use
+/// within one task.
 ///
-/// Nested calls on one thread get memory of their own, so a thread that steals work inside `f` is
-/// safe.
+/// Nested calls on one thread are safe but allocate, so a task asks once.
 pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
         static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
     }
-    let mut buffer = SCRATCH.take();
+    with_buffer(&SCRATCH, len, f)
+}
+
+/// As [`with_scratch`], for what all tasks of a call share; the thread that calls may run tasks.
+pub(crate) fn with_call_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    }
+    with_buffer(&SCRATCH, len, f)
+}
+
+fn with_buffer<R>(
+    slot: &'static LocalKey<Cell<Vec<f32>>>,
+    len: usize,
+    f: impl FnOnce(&mut [f32]) -> R,
+) -> R {
+    let mut buffer = slot.take();
     if buffer.len() < len {
         buffer.resize(len, 0.0);
     }
     let result = f(&mut buffer[..len]);
-    SCRATCH.set(buffer);
+    slot.set(buffer);
     result
 }
 

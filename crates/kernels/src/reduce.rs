@@ -200,11 +200,7 @@ fn check(outer: usize, axis: usize, inner: usize, x: &[f32], y: &[f32]) {
 
 /// The sum of all of `x`, over fixed chunks that threads share.
 fn sum_all(x: &[f32]) -> f32 {
-    sum_of_chunks(
-        x,
-        #[inline(always)]
-        |x| sum(x),
-    ) as f32
+    sum_of_chunks(x, sum) as f32
 }
 
 /// The sum of `f(chunk)` over fixed chunks of `x`, in order.

@@ -357,9 +357,9 @@ pub fn permute<T: Copy>(shape: &[usize], perm: &[usize], x: &[T], y: &mut [T]) {
     for (i, y) in y.iter_mut().enumerate() {
         let index = unravel(&y_shape, i);
         let mut at = 0;
-        for axis in 0..shape.len() {
+        for (axis, len) in shape.iter().enumerate() {
             let along = perm.iter().position(|&p| p == axis).unwrap();
-            at = at * shape[axis] + index[along];
+            at = at * len + index[along];
         }
         *y = x[at];
     }

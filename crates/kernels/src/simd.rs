@@ -6,6 +6,7 @@
 //! names the vectors; that is needed where registers must be counted, as in a convolution. The
 //! compiler also prefers half-width vectors with AVX-512 unless they are named.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Instruction sets told apart here, each including those before it.
@@ -68,6 +69,12 @@ pub(crate) fn vectorize<R>(f: impl FnOnce() -> R) -> R {
 pub(crate) trait Simd: Copy + Send + Sync {
     type V: Copy;
     const LANES: usize;
+    /// Rows and columns (in vectors) of the tile of sums that registers hold in a product of
+    /// scalars by vectors.
+    const TILE: [usize; 2];
+    /// Rows and columns of the tile of sums that registers hold in a product of vectors by
+    /// vectors.
+    const DOT_TILE: [usize; 2];
 
     fn splat(self, x: f32) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
@@ -83,6 +90,13 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// `p` is valid for writes of `LANES` floats. Alignment is not needed.
     unsafe fn store(self, p: *mut f32, v: Self::V);
 
+    /// Lanes `lanes` from `p` onwards, the others zero.
+    ///
+    /// # Safety
+    /// `p + i` is valid for reads for each `i` in `lanes`, which ends at `LANES` at most. `p`
+    /// itself need not be.
+    unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> Self::V;
+
     /// The first `LANES` floats of `s`, or all of them followed by zeros.
     #[inline(always)]
     fn load_slice(self, s: &[f32]) -> Self::V {
@@ -90,10 +104,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
             // SAFETY: `s` has `LANES` floats.
             unsafe { self.load(s.as_ptr()) }
         } else {
-            let mut lanes = [0.0; MAX_LANES];
-            lanes[..s.len()].copy_from_slice(s);
-            // SAFETY: `lanes` has `MAX_LANES >= LANES` floats.
-            unsafe { self.load(lanes.as_ptr()) }
+            // SAFETY: only the floats of `s` are read.
+            unsafe { self.load_lanes(s.as_ptr(), 0..s.len()) }
         }
     }
 
@@ -148,6 +160,30 @@ pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     work.run(Portable)
 }
 
+/// What [`dispatch`] will use, for those who lay out data beforehand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Widths {
+    /// [`Simd::LANES`].
+    pub(crate) lanes: usize,
+    /// [`Simd::TILE`].
+    pub(crate) tile: [usize; 2],
+}
+
+pub(crate) fn widths() -> Widths {
+    struct Ask;
+    impl WithSimd for Ask {
+        type Output = Widths;
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) -> Widths {
+            Widths {
+                lanes: S::LANES,
+                tile: S::TILE,
+            }
+        }
+    }
+    dispatch(Ask)
+}
+
 /// Runs `work` at every level this CPU has, so that tests cover the paths not taken here.
 #[cfg(test)]
 pub(crate) fn dispatch_all<W: WithSimd + Clone>(work: W) -> Vec<(Level, W::Output)> {
@@ -171,6 +207,8 @@ pub(crate) struct Portable;
 impl Simd for Portable {
     type V = [f32; 8];
     const LANES: usize = 8;
+    const TILE: [usize; 2] = [4, 2];
+    const DOT_TILE: [usize; 2] = [2, 3];
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -203,12 +241,24 @@ impl Simd for Portable {
         // SAFETY: the caller grants writes of `LANES` floats.
         unsafe { p.cast::<[f32; 8]>().write(v) }
     }
+
+    #[inline(always)]
+    unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> Self::V {
+        let mut v = [0.0; 8];
+        for i in lanes {
+            // SAFETY: the caller grants this read.
+            v[i] = unsafe { p.wrapping_add(i).read() };
+        }
+        v
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Simd;
     use std::arch::x86_64::*;
+    use std::ops::Range;
+
+    use super::Simd;
 
     /// Token for AVX2 and FMA: a value exists only where the CPU has both.
     #[derive(Clone, Copy)]
@@ -226,6 +276,8 @@ mod x86 {
     impl Simd for Avx2 {
         type V = __m256;
         const LANES: usize = 8;
+        const TILE: [usize; 2] = [4, 3];
+        const DOT_TILE: [usize; 2] = [3, 4];
 
         #[inline(always)]
         fn splat(self, x: f32) -> __m256 {
@@ -266,6 +318,19 @@ mod x86 {
             // SAFETY: the token says the CPU has AVX2; the caller grants the writes.
             unsafe { _mm256_storeu_ps(p, v) }
         }
+
+        #[inline(always)]
+        unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> __m256 {
+            // SAFETY: the token says the CPU has AVX2; lanes outside the mask are not read, and
+            // the caller grants those inside.
+            unsafe {
+                let i = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let from = _mm256_set1_epi32(lanes.start as i32 - 1);
+                let to = _mm256_set1_epi32(lanes.end as i32);
+                let mask = _mm256_and_si256(_mm256_cmpgt_epi32(i, from), _mm256_cmpgt_epi32(to, i));
+                _mm256_maskload_ps(p, mask)
+            }
+        }
     }
 
     /// Token for AVX-512F: a value exists only where the CPU has it, and AVX2 and FMA as well.
@@ -284,6 +349,8 @@ mod x86 {
     impl Simd for Avx512 {
         type V = __m512;
         const LANES: usize = 16;
+        const TILE: [usize; 2] = [8, 3];
+        const DOT_TILE: [usize; 2] = [4, 6];
 
         #[inline(always)]
         fn splat(self, x: f32) -> __m512 {
@@ -319,6 +386,15 @@ mod x86 {
         unsafe fn store(self, p: *mut f32, v: __m512) {
             // SAFETY: the token says the CPU has AVX-512F; the caller grants the writes.
             unsafe { _mm512_storeu_ps(p, v) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> __m512 {
+            let below = |end: usize| (1u32 << end) - 1;
+            let mask = below(lanes.end) & !below(lanes.start);
+            // SAFETY: the token says the CPU has AVX-512F; lanes outside the mask are not read,
+            // and the caller grants those inside.
+            unsafe { _mm512_maskz_loadu_ps(mask as __mmask16, p) }
         }
     }
 }

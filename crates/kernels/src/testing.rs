@@ -23,7 +23,7 @@ pub(crate) fn tolerance(terms: usize) -> f32 {
 pub(crate) fn assert_close(name: &str, a: &[f32], b: &[f32], tolerance: f32) {
     assert_eq!(a.len(), b.len(), "{name}: lengths");
     for (i, (&a, &b)) in a.iter().zip(b).enumerate() {
-        let close = (a - b).abs() <= tolerance * (1.0 + b.abs());
+        let close = a == b || (a - b).abs() <= tolerance * (1.0 + b.abs());
         assert!(close, "{name}: element {i} is {a}, expected {b}");
     }
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::ConvShape;
 use crate::matmul::{MatRef, matmul_here};
 use crate::parallel;
+use crate::window::inside;
 
 pub(super) fn forward(
     shape: &ConvShape,
@@ -87,16 +88,6 @@ pub(super) fn grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f3
             }
         });
     });
-}
-
-/// Outputs of one row (or column) whose tap at `offset` falls inside the input of length `len`.
-fn inside(out: usize, len: usize, stride: usize, padding: usize, offset: usize) -> Range<usize> {
-    let start = padding.saturating_sub(offset).div_ceil(stride);
-    let end = (len + padding)
-        .saturating_sub(offset)
-        .div_ceil(stride)
-        .min(out);
-    start.min(end)..end
 }
 
 /// `x: [group_in, h, w]` to `columns: [taps, out_h * out_w]`.

@@ -1,0 +1,279 @@
+//! What a network can hold: memory-equivalent capacity by layer.
+//!
+//! A dense layer of `n_l` units stores at most its weights, one bit each, and beyond the first layer
+//! at most what reaches it, one bit for each unit of the narrowest layer before:
+//! `n_1 (n_0 + 1) + sum min(n_l (n_(l-1) + 1), min_(j<l) n_j)` (MacKay, "Information Theory, Inference
+//! and Learning Algorithms", 2003, chapter 40; Friedland, Krell, "A capacity scaling law for artificial
+//! neural networks", 2017). The law is for threshold units, binary labels and points in general position.
+//! Activations that are real numbers pass more than a bit, so the cap is no bound for them, and
+//! networks much larger than this generalise well: large enough to memorise does not mean
+//! that it will overfit.
+
+use bantam_core::op::{Binary, Layout, Type};
+use bantam_core::{Graph, Op, ValueId, Weight};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// On what ground a rule stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// Published, for this kind of layer.
+    Published,
+    /// Our extrapolation to a kind of layer that the published rule does not treat.
+    Extrapolation,
+}
+
+/// Capacity of one layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerCapacity {
+    /// Name of the node.
+    pub node: String,
+    /// Name of its operator.
+    pub op: &'static str,
+    /// Weights that are not pruned, shared ones once: what the layer could store with enough
+    /// input.
+    pub weights: u64,
+    /// Bits that reach it; none for the first layer, which sees the data.
+    pub reach_bits: Option<u64>,
+    /// The smaller of the two.
+    pub bits: u64,
+    /// On what ground.
+    pub ground: Ground,
+}
+
+/// Capacity of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkCapacity {
+    /// Layers that store something, in running order.
+    pub layers: Vec<LayerCapacity>,
+    /// Sum of their bits.
+    pub bits: u64,
+    /// Sum of their weights: the plain additive law, without the caps.
+    pub weights: u64,
+    /// Twice the weights: where half of all labelings are lost (MacKay's capacity of a unit).
+    pub twice_weights: u64,
+    /// Whether every layer stands on a published rule.
+    pub published: bool,
+}
+
+/// Capacity of a graph by layer, in bits.
+///
+/// Dense layers follow the published rule. By extrapolation: a convolution counts its shared weights
+/// once and is capped by the elements that reach it; a sum or concatenation passes what its inputs
+/// pass together; an embedding stores its table; normalisation stores nothing, because it folds into
+/// its neighbours; pruned weights do not count.
+///
+/// Errs when the types of the graph cannot be inferred.
+pub fn network_capacity(graph: &Graph) -> Result<NetworkCapacity> {
+    let types = graph
+        .infer(&graph.input_types(1))
+        .map_err(|e| Error::new(ErrorKind::Graph, e.to_string()).because(e))?;
+    let mut reach: Vec<Reach> = vec![None; graph.n_values()];
+    let mut layers = Vec::new();
+    for node in graph.nodes() {
+        let into = passed(&node.op, &node.inputs, &reach);
+        let out_type = &types[node.outputs[0].index()];
+        let weights = stored(graph, &node.op, &node.inputs);
+        let mut out = into;
+        if weights > 0 {
+            layers.push(LayerCapacity {
+                node: node.name.clone(),
+                op: node.op.name(),
+                weights,
+                reach_bits: into,
+                bits: into.map_or(weights, |cap| cap.min(weights)),
+                ground: ground(&node.op),
+            });
+            out = narrower(into, out_type);
+        } else if into.is_some() {
+            out = narrower(into, out_type);
+        }
+        for output in &node.outputs {
+            reach[output.index()] = out;
+        }
+    }
+    let weights = layers.iter().map(|l| l.weights).sum();
+    Ok(NetworkCapacity {
+        bits: layers.iter().map(|l| l.bits).sum(),
+        weights,
+        twice_weights: 2 * weights,
+        published: layers.iter().all(|l| l.ground == Ground::Published),
+        layers,
+    })
+}
+
+/// Capacity of a chain of dense layers with biases of `sizes` units, the first being the inputs;
+/// the same rule as [`network_capacity`] without a graph.
+pub fn dense_capacity(sizes: &[usize]) -> u64 {
+    let mut cap = u64::MAX;
+    let mut bits = 0u64;
+    for pair in sizes.windows(2) {
+        let (inputs, units) = (pair[0] as u64, pair[1] as u64);
+        bits = bits.saturating_add(units.saturating_mul(inputs + 1).min(cap));
+        cap = cap.min(units);
+    }
+    bits
+}
+
+/// Bits that a value carries; none when it is the data, whose bits are not counted.
+type Reach = Option<u64>;
+
+/// At most one bit an element of one sample.
+fn narrower(reach: Reach, t: &Type) -> Reach {
+    let elements = t.shape.iter().skip(1).product::<usize>() as u64;
+    Some(reach.map_or(elements, |bits| bits.min(elements)))
+}
+
+/// Bits that the inputs of a node carry. Weights carry none.
+fn passed(op: &Op, inputs: &[ValueId], reach: &[Reach]) -> Reach {
+    let mut known = inputs.iter().map(|v| reach[v.index()]);
+    match op {
+        Op::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div)
+        | Op::Layout(Layout::Concat { .. })
+        | Op::MatMul(_) => known.flatten().reduce(u64::saturating_add),
+        Op::Dense(_)
+        | Op::Conv(_)
+        | Op::Pool(_)
+        | Op::BatchNorm(_)
+        | Op::Unary(_)
+        | Op::Softmax(_)
+        | Op::Reduce(_)
+        | Op::Layout(_)
+        | Op::Dropout(_)
+        | Op::Loss(_) => known.next().flatten(),
+        Op::Gather(_) => known.flatten().next(),
+    }
+}
+
+/// Weights that a node stores and that are not pruned.
+fn stored(graph: &Graph, op: &Op, inputs: &[ValueId]) -> u64 {
+    let counts = match op {
+        Op::Dense(_) | Op::Conv(_) | Op::MatMul(_) | Op::Gather(_) | Op::Binary(_) => true,
+        Op::Pool(_)
+        | Op::BatchNorm(_)
+        | Op::Unary(_)
+        | Op::Softmax(_)
+        | Op::Reduce(_)
+        | Op::Layout(_)
+        | Op::Dropout(_)
+        | Op::Loss(_) => false,
+    };
+    let parameters = graph.parameters().iter();
+    let own = parameters.filter(|p| counts && p.trainable && inputs.contains(&p.value));
+    own.map(|p| live(&p.weight)).sum()
+}
+
+fn live(weight: &Weight) -> u64 {
+    match weight {
+        Weight::Dense(t) => t.len() as u64,
+        Weight::Masked(m) => m.keep().iter().filter(|&&k| k).count() as u64,
+        Weight::Codebook(c) => c.indices().iter().filter(|&&i| i != 0).count() as u64,
+    }
+}
+
+fn ground(op: &Op) -> Ground {
+    if matches!(op, Op::Dense(_)) {
+        Ground::Published
+    } else {
+        Ground::Extrapolation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bantam_core::op::elementwise::UnaryKind;
+    use bantam_core::op::{Conv, Dense, Unary};
+    use bantam_core::{DType, Dim, GraphBuilder, Tensor};
+
+    fn weight(shape: &[usize]) -> Weight {
+        Weight::Dense(Tensor::zeros(DType::F32, shape))
+    }
+
+    fn dense(b: &mut GraphBuilder, name: &str, x: ValueId, sizes: [usize; 2]) -> ValueId {
+        let w = b.weight(&format!("{name}.w"), weight(&[sizes[1], sizes[0]]));
+        let bias = b.weight(&format!("{name}.b"), weight(&[sizes[1]]));
+        b.node(name, Op::Dense(Dense), &[x, w, bias])
+    }
+
+    fn relu(b: &mut GraphBuilder, name: &str, x: ValueId) -> ValueId {
+        b.node(name, Op::Unary(Unary::new(UnaryKind::Relu)), &[x])
+    }
+
+    fn chain(sizes: &[usize]) -> Graph {
+        let mut b = GraphBuilder::new("chain");
+        let dims = vec![Dim::batch(), Dim::Fixed(sizes[0])];
+        let mut x = b.input("x", DType::F32, dims);
+        for (i, pair) in sizes.windows(2).enumerate() {
+            x = dense(&mut b, &format!("fc{i}"), x, [pair[0], pair[1]]);
+            x = relu(&mut b, &format!("relu{i}"), x);
+        }
+        b.output(x);
+        b.finish().unwrap()
+    }
+
+    #[test]
+    fn dense_chains() {
+        let cases: [(&[usize], &[u64], u64); 8] = [
+            (&[2, 2, 2, 1], &[6, 2, 2], 15),
+            (&[2, 1], &[3], 3),
+            (&[2, 2, 1], &[6, 2], 9),
+            (&[10, 1], &[11], 11),
+            (&[4, 2, 1], &[10, 2], 13),
+            (&[14, 3, 1], &[45, 3], 49),
+            (&[5, 11, 1], &[66, 11], 78),
+            // The narrow layer keeps its grip on all that follow.
+            (&[8, 3, 20, 20], &[27, 3, 3], 27 + 80 + 420),
+        ];
+        for (sizes, bits, weights) in cases {
+            let found = network_capacity(&chain(sizes)).unwrap();
+            let layers: Vec<u64> = found.layers.iter().map(|l| l.bits).collect();
+            assert_eq!(layers, bits, "{sizes:?}");
+            assert_eq!((found.weights, found.twice_weights), (weights, 2 * weights));
+            assert_eq!(found.bits, dense_capacity(sizes), "{sizes:?}");
+            assert!(found.published);
+        }
+        assert_eq!(dense_capacity(&[2, 2, 2, 1]), 10);
+    }
+
+    #[test]
+    fn convolutions_are_extrapolated() {
+        let mut b = GraphBuilder::new("conv");
+        let dims = vec![Dim::batch(), Dim::Fixed(3), Dim::Fixed(8), Dim::Fixed(8)];
+        let x = b.input("x", DType::F32, dims);
+        let conv = |b: &mut GraphBuilder, name: &str, x, c: [usize; 2], stride| {
+            let w = b.weight(&format!("{name}.w"), weight(&[c[1], c[0], 3, 3]));
+            let bias = b.weight(&format!("{name}.b"), weight(&[c[1]]));
+            let op = Conv {
+                stride: [stride; 2],
+                padding: [1; 4],
+                ..Conv::default()
+            };
+            b.node(name, Op::Conv(op), &[x, w, bias])
+        };
+        let a = conv(&mut b, "a", x, [3, 4], 4);
+        let main = conv(&mut b, "main", a, [4, 4], 1);
+        let sum = b.node("sum", Op::Binary(Binary::Add), &[main, a]);
+        let last = conv(&mut b, "last", sum, [4, 4], 1);
+        b.output(last);
+        let found = network_capacity(&b.finish().unwrap()).unwrap();
+        let bits: Vec<u64> = found.layers.iter().map(|l| l.bits).collect();
+        // 4 channels of 2 x 2 pass 16 bits; the sum has 16 elements and passes no more.
+        assert_eq!(bits, [4 * 28, 16, 16]);
+        assert_eq!(found.weights, 4 * 28 + 2 * 4 * 37);
+        assert!(!found.published);
+    }
+
+    #[test]
+    fn pruned_weights_do_not_count() {
+        let mut b = GraphBuilder::new("pruned");
+        let x = b.input("x", DType::F32, vec![Dim::batch(), Dim::Fixed(3)]);
+        let values = Tensor::new::<f32>(&[2, 3], vec![1.0; 6]).unwrap();
+        let keep = vec![true, false, true, false, false, true];
+        let masked = bantam_core::Masked::new(&values, keep).unwrap();
+        let w = b.weight("w", Weight::Masked(masked));
+        let y = b.node("y", Op::Dense(Dense), &[x, w]);
+        b.output(y);
+        assert_eq!(network_capacity(&b.finish().unwrap()).unwrap().bits, 3);
+    }
+}

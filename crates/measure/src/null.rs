@@ -1,0 +1,98 @@
+//! What an estimator says when the labels mean nothing.
+//!
+//! A count by itself says little: it grows with the rows and depends on the class balance. So each
+//! is given beside what the same estimator finds when the labels are shuffled, and as their ratio.
+
+use rayon::prelude::*;
+
+use crate::random::Stream;
+
+/// An estimate beside its values for shuffled labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Permuted {
+    /// Rows that estimate and shuffles were made on; all, unless there were too many.
+    pub rows: usize,
+    /// The estimate on those rows with their own labels.
+    pub changes: usize,
+    /// Number of shuffles.
+    pub draws: usize,
+    /// Mean over the shuffles.
+    pub mean: f64,
+    /// 5 % quantile of the shuffles.
+    pub low: f64,
+    /// 95 % quantile of the shuffles.
+    pub high: f64,
+}
+
+impl Permuted {
+    /// `changes / mean`: near 1, this estimator sees no structure. That is no evidence that there
+    /// is none. None when the mean is 0.
+    pub fn ratio(&self) -> Option<f64> {
+        (self.mean > 0.0).then(|| self.changes as f64 / self.mean)
+    }
+}
+
+/// Runs `estimate` on `labels` shuffled `draws` times; None without draws. The draws are a function
+/// of the seed, whatever the number of threads.
+pub(crate) fn permute(
+    labels: &[u32],
+    changes: usize,
+    draws: usize,
+    seed: u64,
+    estimate: impl Fn(&[u32]) -> usize + Sync,
+) -> Option<Permuted> {
+    if draws == 0 {
+        return None;
+    }
+    let draw = |i: usize| {
+        let mut shuffled = labels.to_vec();
+        Stream::new(seed, i as u64).shuffle(&mut shuffled);
+        estimate(&shuffled) as f64
+    };
+    let mut values: Vec<f64> = (0..draws).into_par_iter().map(draw).collect();
+    values.sort_by(f64::total_cmp);
+    Some(Permuted {
+        rows: labels.len(),
+        changes,
+        draws,
+        mean: values.iter().sum::<f64>() / draws as f64,
+        low: quantile(&values, 0.05),
+        high: quantile(&values, 0.95),
+    })
+}
+
+/// The quantile `q` of ascending `values`, interpolated between neighbours.
+pub(crate) fn quantile(values: &[f64], q: f64) -> f64 {
+    let place = q * (values.len() - 1) as f64;
+    let (below, above) = (place.floor() as usize, place.ceil() as usize);
+    values[below] + (values[above] - values[below]) * (place - below as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles() {
+        let v = [1.0, 2.0, 4.0];
+        for (q, expected) in [(0.0, 1.0), (0.25, 1.5), (0.5, 2.0), (0.75, 3.0), (1.0, 4.0)] {
+            assert_eq!(quantile(&v, q), expected, "{q}");
+        }
+    }
+
+    #[test]
+    fn shuffles_keep_the_labels() {
+        let labels: Vec<u32> = (0..50).map(|i| i % 3).collect();
+        let ones = |l: &[u32]| l.iter().filter(|&&c| c == 1).count();
+        let found = permute(&labels, 4, 20, 1, ones).unwrap();
+        assert_eq!((found.mean, found.low, found.high), (17.0, 17.0, 17.0));
+        assert_eq!(found.ratio(), Some(4.0 / 17.0));
+        assert_eq!(permute(&labels, 4, 0, 1, ones), None);
+        let first = |l: &[u32]| l[0] as usize;
+        assert_eq!(
+            permute(&labels, 4, 20, 1, first),
+            permute(&labels, 4, 20, 1, first)
+        );
+        assert_eq!(permute(&labels, 4, 20, 1, |_| 0).unwrap().ratio(), None);
+    }
+}

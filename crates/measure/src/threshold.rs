@@ -1,0 +1,383 @@
+//! Threshold sort: the columns of a row are added, rows are sorted by the sum, and the label changes
+//! along the order are counted.
+//!
+//! The count is what a table of thresholds on that one sum must hold to give every group of equal
+//! sums its majority label. It is an upper bound for this projection and not a tight one: a ratio to
+//! the shuffled labels near 1 is no evidence that there is no structure, only that this sum does not
+//! show it. Rows collide on the sum, so the count is to be read together with how many rows it
+//! has right.
+
+use bantam_data::{MISSING, Values};
+use rayon::prelude::*;
+
+use crate::bits::null_changes;
+use crate::codes::{Coded, sortable};
+use crate::null::{Permuted, permute};
+use crate::problem::Problem;
+use crate::runs::count_sorted;
+
+/// How the cells of a row become one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Own, the default. Numbers are their rank among the rows; a column with two values is 0 and
+    /// 1; categories are ranked by their frequency; a missing number is 1/2 and its column counts
+    /// 1 more, a missing category is a category.
+    Typed,
+    /// As in published figures: numbers as they are, other texts by their CRC-32.
+    Compat,
+}
+
+/// Result of a threshold sort. `changes`, `correct` and the nulls belong together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThresholdSort {
+    /// How rows became numbers.
+    pub method: Method,
+    /// Number of rows.
+    pub rows: usize,
+    /// Number of columns that were added.
+    pub columns: usize,
+    /// Changes of label between neighbouring groups of equal sums.
+    pub changes: usize,
+    /// Groups of equal sums.
+    pub groups: usize,
+    /// Rows that have the majority label of their group.
+    pub correct: usize,
+    /// Changes expected of a random order, `n (1 - sum p_c^2)`.
+    pub null: f64,
+    /// `changes / null`; none with one class.
+    pub ratio: Option<f64>,
+    /// The same sort with shuffled labels; none when no draws were asked for.
+    pub permuted: Option<Permuted>,
+    /// What the changes mean in bits.
+    pub readings: Readings,
+}
+
+/// Readings of `T` label changes over `d` columns, in bits. They are different quantities and not
+/// to be mixed; the last four go from optimistic to pessimistic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readings {
+    /// A table of thresholds: `T`.
+    pub decisions: u64,
+    /// One hidden layer that uses its units perfectly, `h = ceil(log2(T + 1))`:
+    /// `h (d + 1) + h + 1`. Optimistic, without a lower-bound proof. 0 when `T` is 0.
+    pub nn_expected: u64,
+    /// One hidden unit a change: `T (d + 1) + T + 1`. 0 when `T` is 0.
+    pub nn_max: u64,
+    /// As the tool of 2018 prints the former: `ceil(log2(T + 1)) d`.
+    pub paper_expected: u64,
+    /// As the tool of 2018 prints the latter: `T (d + 1) + T`.
+    pub paper_max: u64,
+}
+
+impl Readings {
+    /// Readings of `changes` over `columns`.
+    pub fn of(changes: usize, columns: usize) -> Readings {
+        let (t, d) = (changes as u64, columns as u64);
+        let h = u64::from((t + 1).next_power_of_two().trailing_zeros());
+        let bias = u64::from(t > 0);
+        Readings {
+            decisions: t,
+            nn_expected: h * (d + 1) + h + bias,
+            nn_max: t * (d + 1) + t + bias,
+            paper_expected: h * d,
+            paper_max: t * (d + 1) + t,
+        }
+    }
+}
+
+/// Threshold sort of the typed columns of a problem, with `draws` shuffles of the labels.
+///
+/// The sums are integers, so the result depends neither on the order of rows or columns nor on
+/// rounding.
+pub fn threshold_sort(problem: &Problem, draws: usize, seed: u64) -> ThresholdSort {
+    let keys = typed_sums(problem);
+    let counts = problem.class_counts();
+    let columns = problem.columns.len();
+    sort_keys(
+        Method::Typed,
+        keys,
+        &problem.labels,
+        &counts,
+        columns,
+        (draws, seed),
+    )
+}
+
+/// Sorts and counts. `draws`: number and seed.
+pub(crate) fn sort_keys(
+    method: Method,
+    keys: Vec<u64>,
+    labels: &[u32],
+    class_counts: &[usize],
+    columns: usize,
+    draws: (usize, u64),
+) -> ThresholdSort {
+    let mut order: Vec<(u64, u32)> = keys.into_iter().zip(0..).collect();
+    order.par_sort_unstable();
+    let count = |labels: &[u32]| {
+        let rows = order.iter().map(|&(key, row)| (key, labels[row as usize]));
+        count_sorted(rows, class_counts.len())
+    };
+    let counted = count(labels);
+    let changes = counted.changes as usize;
+    let null = null_changes(class_counts);
+    ThresholdSort {
+        method,
+        rows: labels.len(),
+        columns,
+        changes,
+        groups: counted.groups as usize,
+        correct: counted.correct as usize,
+        null,
+        ratio: (null > 0.0).then(|| changes as f64 / null),
+        permuted: permute(labels, changes, draws.0, draws.1, |shuffled| {
+            count(shuffled).changes as usize
+        }),
+        readings: Readings::of(changes, columns),
+    }
+}
+
+/// Keys of sums in floating point, which sort as the sums do.
+pub(crate) fn keys_of(sums: Vec<f64>) -> Vec<u64> {
+    sums.into_iter().map(sortable).collect()
+}
+
+/// 1 as a fixed-point number.
+const ONE: u64 = 1 << 32;
+
+/// Sum of the columns of each row, each column in [0, 1] as a multiple of 2^-32.
+fn typed_sums(problem: &Problem) -> Vec<u64> {
+    let n = problem.rows();
+    let parts: Vec<Vec<u64>> = problem
+        .columns
+        .par_iter()
+        .map(|c| {
+            let coded = Coded::of(&c.values);
+            let places = places(&c.values, &coded);
+            coded.codes.iter().map(|&c| places[c as usize]).collect()
+        })
+        .collect();
+    let mut sums = vec![0u64; n];
+    for part in parts {
+        for (sum, x) in sums.iter_mut().zip(part) {
+            *sum += x;
+        }
+    }
+    sums
+}
+
+/// The place of each code of a column, the last one being that of a missing cell.
+fn places(values: &Values, coded: &Coded) -> Vec<u64> {
+    let levels = coded.n_values as usize;
+    let mut counts = vec![0u64; levels + 1];
+    for &code in &coded.codes {
+        counts[code as usize] += 1;
+    }
+    let missing_is_level =
+        matches!(values, Values::Categorical { codes, .. } if codes.contains(&MISSING));
+    let used = levels + usize::from(missing_is_level);
+    let mut order: Vec<usize> = (0..used).collect();
+    if !coded.numeric {
+        order.sort_by_key(|&level| (std::cmp::Reverse(counts[level]), level));
+    }
+    // A missing number is in the middle; its indicator, a column of 0 and 1, adds the one.
+    let mut places = vec![ONE / 2 + ONE; levels + 1];
+    let total: u64 = order.iter().map(|&level| counts[level]).sum();
+    let mut below = 0;
+    for (i, &level) in order.iter().enumerate() {
+        places[level] = match used {
+            1 => 0,
+            2 => i as u64 * ONE,
+            _ => ((2 * below + counts[level]) << 32) / (2 * total),
+        };
+        below += counts[level];
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Options;
+    use bantam_data::{Column, Table};
+
+    fn problem(columns: Vec<Column>, labels: &[f64]) -> Problem {
+        let mut columns = columns;
+        columns.push(Column::numeric("y", labels.to_vec()));
+        let options = Options {
+            exclude_identifiers: false,
+            ..Options::default()
+        };
+        Problem::from_table(&Table::new(columns).unwrap(), "y", &options).unwrap()
+    }
+
+    /// The slow twin: compares every pair of neighbours in the order of the sums.
+    fn reference_changes(sums: &[u64], labels: &[u32], classes: u32) -> (usize, usize) {
+        let mut distinct: Vec<u64> = sums.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let mut correct = 0;
+        let majority = |&sum: &u64| {
+            let count = |c: u32| {
+                let rows = sums.iter().zip(labels);
+                rows.filter(|&(&s, &l)| s == sum && l == c).count()
+            };
+            let best = (0..classes).map(count).max().unwrap();
+            correct += best;
+            (0..classes).find(|&c| count(c) == best).unwrap()
+        };
+        let labels: Vec<u32> = distinct.iter().map(majority).collect();
+        let changes = labels.windows(2).filter(|w| w[0] != w[1]).count();
+        (changes, correct)
+    }
+
+    /// The sample files of the paper's tool, as far as they can be made here: T, max, expected.
+    #[test]
+    fn tiny_tables() {
+        let square = || {
+            vec![
+                Column::numeric("a", vec![0.0, 0.0, 1.0, 1.0]),
+                Column::numeric("b", vec![0.0, 1.0, 0.0, 1.0]),
+            ]
+        };
+        let cases = [
+            ("and", [0.0, 0.0, 0.0, 1.0], (1, 4, 2)),
+            ("xor", [0.0, 1.0, 1.0, 0.0], (2, 8, 4)),
+            ("nxor", [1.0, 0.0, 0.0, 1.0], (2, 8, 4)),
+        ];
+        for (name, labels, expected) in cases {
+            let found = threshold_sort(&problem(square(), &labels), 0, 0);
+            let r = found.readings;
+            assert_eq!(
+                (found.changes, r.paper_max, r.paper_expected),
+                {
+                    let (t, max, e) = expected;
+                    (t, max, e)
+                },
+                "{name}"
+            );
+            assert_eq!((found.groups, found.correct), (3, 4), "{name}");
+        }
+    }
+
+    #[test]
+    fn readings_of_published_changes() {
+        let cases = [
+            (6, 2, 24, 6),
+            (1, 2, 4, 2),
+            (30, 2, 120, 10),
+            (42, 2, 168, 12),
+            (2586, 2, 10344, 24),
+            (26, 2, 104, 10),
+            (39, 2, 156, 12),
+            (56, 2, 224, 12),
+            (36, 2, 144, 12),
+            (81, 2, 324, 14),
+        ];
+        for (t, d, max, expected) in cases {
+            let r = Readings::of(t, d);
+            assert_eq!((r.paper_max, r.paper_expected), (max, expected), "{t}");
+            assert_eq!((r.decisions, r.nn_max), (t as u64, max + 1), "{t}");
+        }
+        // The largest of the paper's table follows the form T d + T + 1 + T to within its rounding.
+        assert_eq!(Readings::of(884, 1024).paper_expected, 10240);
+        let zero = Readings::of(0, 7);
+        assert_eq!((zero.decisions, zero.nn_expected, zero.nn_max), (0, 0, 0));
+        assert_eq!(Readings::of(2, 2).nn_expected, 2 * 3 + 3);
+    }
+
+    #[test]
+    fn agrees_with_the_slow_twin_and_ignores_order() {
+        for seed in 0..40u64 {
+            let draw = |i: u64, m: u64| crate::random::hash(seed, i) % m;
+            let n = 5 + draw(0, 40);
+            let cell = |i: u64, m| match draw(i, m) {
+                0 => f64::NAN,
+                x => x as f64,
+            };
+            let word = |i: u64| match draw(i, 5) {
+                0 => None,
+                x => Some(format!("w{x}")),
+            };
+            let rows: Vec<u64> = (1..=n).collect();
+            let make = |rows: &[u64]| {
+                let numbers = rows.iter().map(|&r| cell(r, 6)).collect();
+                let halves = rows.iter().map(|&r| draw(r + 500, 2) as f64).collect();
+                let words: Vec<_> = rows.iter().map(|&r| word(r + 100)).collect();
+                let labels: Vec<f64> = rows.iter().map(|&r| draw(r + 900, 3) as f64).collect();
+                let columns = vec![
+                    Column::numeric("a", numbers),
+                    Column::categorical("b", &words),
+                    Column::numeric("c", halves),
+                ];
+                problem(columns, &labels)
+            };
+            let p = make(&rows);
+            let found = threshold_sort(&p, 0, 0);
+            let twin = reference_changes(&typed_sums(&p), &p.labels, p.classes.len() as u32);
+            assert_eq!((found.changes, found.correct), twin, "{seed}");
+            let mut other = rows.clone();
+            other.reverse();
+            other.rotate_left(3);
+            assert_eq!(threshold_sort(&make(&other), 0, 0), found, "{seed}");
+        }
+    }
+
+    #[test]
+    fn places_of_cells() {
+        let place = |c: &Column| places(&c.values, &Coded::of(&c.values));
+        let nan = f64::NAN;
+        let cases = [
+            (
+                "numbers",
+                Column::numeric("c", vec![5.0, 1.0, 5.0, 9.0]),
+                vec![ONE / 8, ONE / 2, 7 * ONE / 8],
+            ),
+            (
+                "two",
+                Column::numeric("c", vec![5.0, nan, 3.0]),
+                vec![0, ONE, 3 * ONE / 2],
+            ),
+            (
+                "frequency",
+                Column::categorical("c", &[Some("a"), Some("b"), Some("b"), None]),
+                vec![5 * ONE / 8, ONE / 4, 7 * ONE / 8],
+            ),
+            (
+                "there or not",
+                Column::categorical("c", &[Some("a"), None]),
+                vec![0, ONE],
+            ),
+        ];
+        for (name, column, expected) in cases {
+            let found = place(&column);
+            assert_eq!(found[..expected.len()], expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn nulls() {
+        let n = 600;
+        let draw = |i: u64| crate::random::hash(11, i);
+        let values = (0..n).map(|i| (draw(i) % 1_000_000) as f64).collect();
+        let labels: Vec<f64> = (0..n).map(|i| f64::from(draw(i + n) % 10 < 3)).collect();
+        let found = threshold_sort(&problem(vec![Column::numeric("a", values)], &labels), 20, 3);
+        let permuted = found.permuted.as_ref().unwrap();
+        // The mean of 20 shuffles lies within 5 % of the formula (3 standard deviations).
+        assert!((permuted.mean / found.null - 1.0).abs() < 0.05, "{found:?}");
+        assert!(
+            permuted.low < found.null && found.null < permuted.high,
+            "{found:?}"
+        );
+        assert!((found.ratio.unwrap() - 1.0).abs() < 0.15);
+        let constant = threshold_sort(
+            &problem(vec![Column::numeric("a", vec![1.0, 2.0])], &[4.0, 4.0]),
+            5,
+            0,
+        );
+        assert_eq!(
+            (constant.changes, constant.correct, constant.ratio),
+            (0, 2, None)
+        );
+    }
+}
