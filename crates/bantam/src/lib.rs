@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod error;
+pub mod inspect;
+pub mod predict;
 pub mod recipe;
 pub mod results;
 pub mod watch;
