@@ -5,6 +5,7 @@ mod error;
 pub mod inspect;
 pub mod predict;
 pub mod recipe;
+pub mod report;
 pub mod results;
 pub mod watch;
 

@@ -104,7 +104,7 @@ impl Model {
         }
         Model {
             counters: vec![Counter::new(HALF, 0); N_CONTEXTS << TABLE_BITS],
-            mixer: Mixer::new(&weights, 256, 600),
+            mixer: Mixer::new(&[weights], 256, 600),
             history: 0,
             n_bytes: 0,
         }

@@ -156,14 +156,16 @@ pub(crate) struct Mixer {
 }
 
 impl Mixer {
-    /// `n_sets` vectors that start at `weights` (16 fraction bits), trained at `rate` (16 fraction
-    /// bits), faster at first.
-    pub(crate) fn new(weights: &[i32], n_sets: usize, rate: i32) -> Mixer {
-        let n_inputs = weights.len();
+    /// For each of the given vectors (16 fraction bits), `n_sets` that start like it, numbered one
+    /// vector after another. Trained at `rate` (16 fraction bits, at most 700), faster at first.
+    pub(crate) fn new<const N: usize>(initial: &[[i32; N]], n_sets: usize, rate: i32) -> Mixer {
         Mixer {
-            n_inputs,
-            weights: weights.repeat(n_sets),
-            ages: vec![0; n_sets],
+            n_inputs: N,
+            weights: initial
+                .iter()
+                .flat_map(|weights| weights.repeat(n_sets))
+                .collect(),
+            ages: vec![0; initial.len() * n_sets],
             rate,
         }
     }

@@ -10,13 +10,19 @@
 //! the stated range, and sizes above the caller's budget before anything is allocated. It does not
 //! notice most corruptions: store a checksum of the levels beside the code.
 
+mod evidence;
 mod model;
 mod plane;
+mod tally;
+mod votes;
 
 use crate::range::{Decoder, Encoder};
 use crate::{Error, ErrorKind};
-use model::{Model, Tuning};
+use model::Model;
 use plane::Plane;
+
+/// The first byte of every code: the model it was written with.
+const PROFILE_1: u8 = 1;
 
 /// What the decoder must know of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,29 +94,20 @@ fn check(shape: &Shape) -> Result<(), Error> {
 
 /// Codes the matrices, in order, as one byte string.
 pub fn encode(matrices: &[Matrix<'_>]) -> Vec<u8> {
-    let candidates = (0..Tuning::COUNT).map(|tuning| encode_with(matrices, tuning));
-    candidates
-        .min_by_key(Vec::len)
-        .expect("there is at least one tuning")
-}
-
-fn encode_with(matrices: &[Matrix<'_>], tuning: u8) -> Vec<u8> {
     let mut coder = Encoder::new();
-    let mut model = Model::new(Tuning::get(tuning).expect("tuning is in range"));
+    let mut model = Model::new();
     let mut previous = None;
-    for matrix in matrices {
-        let mut plane = Plane::new(matrix.shape, previous.as_ref());
+    for Matrix { shape, levels } in matrices {
+        let mut plane = Plane::new(*shape, previous.as_ref());
         let mut row = Vec::new();
-        for levels in matrix.levels.chunks_exact(matrix.shape.cols.max(1)) {
+        for levels in levels.chunks_exact(shape.cols.max(1)) {
             row.clear();
             row.extend_from_slice(levels);
             plane.code_row(&mut model, &mut coder, &mut row);
         }
         previous = Some(plane.finish());
     }
-    let mut bytes = vec![tuning];
-    bytes.extend(coder.finish());
-    bytes
+    [&[PROFILE_1], &coder.finish()[..]].concat()
 }
 
 /// Decodes what [`encode`] wrote, given the shapes of its matrices in order.
@@ -131,39 +128,54 @@ pub fn decode(bytes: &[u8], shapes: &[Shape], max_levels: usize) -> Result<Vec<V
             "more levels than the budget allows",
         ))?;
     }
-    let (&tuning, code) = bytes
+    let (&profile, code) = bytes
         .split_first()
         .ok_or(Error::truncated("weights have no header"))?;
-    let tuning = Tuning::get(tuning).ok_or(Error::new(
-        ErrorKind::Unsupported,
-        "weights of an unknown coder profile",
-    ))?;
+    if profile != PROFILE_1 {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "weights of an unknown coder profile",
+        ));
+    }
     let mut coder = Decoder::new(code);
-    let mut model = Model::new(tuning);
+    let mut model = Model::new();
     let mut previous = None;
     let mut matrices = Vec::new();
     for &shape in shapes {
-        let mut levels = Vec::new();
         let mut plane = Plane::new(shape, previous.as_ref());
-        let mut row = vec![0; if shape.rows > 0 { shape.cols } else { 0 }];
-        for _ in 0..if shape.cols > 0 { shape.rows } else { 0 } {
-            plane.code_row(&mut model, &mut coder, &mut row);
-            if coder.is_overrun() {
-                return Err(Error::truncated("weights end early"));
-            }
-            if row
-                .iter()
-                .any(|level| !(shape.min_level..=shape.max_level).contains(level))
-            {
-                return Err(Error::corrupt("level outside the stated range"));
-            }
-            levels.extend_from_slice(&row);
-        }
-        matrices.push(levels);
+        matrices.push(decode_matrix(shape, &mut plane, &mut model, &mut coder)?);
         previous = Some(plane.finish());
     }
     coder.finish()?;
     Ok(matrices)
+}
+
+/// Grows the levels row by row, so that a code that ends early never fills the memory it claims.
+fn decode_matrix(
+    shape: Shape,
+    plane: &mut Plane<'_>,
+    model: &mut Model,
+    coder: &mut Decoder<'_>,
+) -> Result<Vec<i32>, Error> {
+    let mut levels = Vec::new();
+    if shape.n_levels() == Some(0) {
+        return Ok(levels);
+    }
+    let mut row = vec![0; shape.cols];
+    for _ in 0..shape.rows {
+        plane.code_row(model, coder, &mut row);
+        if coder.is_overrun() {
+            return Err(Error::truncated("weights end early"));
+        }
+        if row
+            .iter()
+            .any(|level| !(shape.min_level..=shape.max_level).contains(level))
+        {
+            return Err(Error::corrupt("level outside the stated range"));
+        }
+        levels.extend_from_slice(&row);
+    }
+    Ok(levels)
 }
 
 #[cfg(test)]

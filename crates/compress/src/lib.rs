@@ -24,7 +24,7 @@ pub use coupling::{Group, Member, Role, groups};
 pub use crop::{CropReport, CroppedLayer, crop};
 pub use error::{Error, ErrorKind, Result};
 pub use order::order_units;
-pub use prune::{Magnitude, Scope, Sparsity, prune, rewind};
+pub use prune::{Magnitude, Remaining, Scope, Sparsity, prune, rewind};
 pub use quantize::{BitChoice, BitSearch, CodebookOptions, Init, choose_bits, quantize};
 pub use schedule::{
     IterativeOptions, Retrain, Rewinding, RoundRecord, RoundRequest, RoundResult, choose, iterate,

@@ -10,13 +10,13 @@ use crate::coupling::{Group, gather, groups};
 /// [`coupling`](crate::coupling)); masks and codebooks stay what they are.
 ///
 /// The chain starts at the unit with the most non-zero incoming weights. The next is always the one,
-/// of those left, whose incoming weights overlap most with the last one's: positions that are
-/// non-zero in both, twice when the signs agree, over the square root of its number of non-zeros.
+/// of those left, whose incoming weights are most like the last one's: positions where the signs
+/// agree, less those where they are opposite, over the square root of its number of non-zeros.
 /// Ties go to the earlier unit. Outputs change by the order of summation alone.
 /// O(units² · inputs / 64) per layer.
 pub fn order_units(graph: &Graph) -> Result<Graph> {
     let mut graph = graph.clone();
-    // A permutation moves columns of the next layer alike in all its rows: overlaps stay as they
+    // A permutation moves columns of the next layer alike in all its rows: likenesses stay as they
     // are, and so do the groups.
     for group in groups(&graph)? {
         let first = &graph.parameters()[group.members[0].parameter].weight;
@@ -94,11 +94,12 @@ impl Signs {
         self.row(row).map(|(p, n)| (p | n).count_ones()).sum()
     }
 
-    /// Positions that are non-zero in both rows, twice when the signs agree.
-    fn overlap(&self, a: usize, b: usize) -> u32 {
+    /// Positions where the signs of two rows agree, less those where they are opposite.
+    fn likeness(&self, a: usize, b: usize) -> i64 {
         let both = self.row(a).zip(self.row(b));
         let count = |((p, n), (q, m)): ((u64, u64), (u64, u64))| {
-            ((p | n) & (q | m)).count_ones() + ((p & q) | (n & m)).count_ones()
+            let (agree, opposite) = ((p & q) | (n & m), (p & m) | (n & q));
+            i64::from(agree.count_ones()) - i64::from(opposite.count_ones())
         };
         both.map(count).sum()
     }
@@ -118,9 +119,9 @@ fn chain(signs: &Signs) -> Vec<usize> {
     while let Some(last) = next {
         order.push(last);
         left.retain(|&r| r != last);
-        let mut best = (-1.0, None);
+        let mut best = (f64::NEG_INFINITY, None);
         for &r in &left {
-            let likeness = f64::from(signs.overlap(last, r)) * scale[r];
+            let likeness = signs.likeness(last, r) as f64 * scale[r];
             if likeness > best.0 {
                 best = (likeness, Some(r));
             }
@@ -211,20 +212,20 @@ mod tests {
     }
 
     /// The slow twin: element by element.
-    fn reference_overlap(a: &[f32], b: &[f32]) -> u32 {
+    fn reference_likeness(a: &[f32], b: &[f32]) -> i64 {
         let both = a.iter().zip(b).filter(|(a, b)| **a != 0.0 && **b != 0.0);
-        both.map(|(a, b)| 1 + u32::from(a.signum() == b.signum()))
+        both.map(|(a, b)| if a.signum() == b.signum() { 1 } else { -1 })
             .sum()
     }
 
     proptest! {
         #[test]
-        fn overlaps_agree_with_their_twin(
+        fn likeness_agrees_with_its_twin(
             rows in prop::collection::vec((-1i8..=1, -1i8..=1), 1..200),
         ) {
             let a: Vec<f32> = rows.iter().map(|r| f32::from(r.0)).collect();
             let b: Vec<f32> = rows.iter().map(|r| f32::from(r.1)).collect();
-            prop_assert_eq!(signs(&[&a, &b]).overlap(0, 1), reference_overlap(&a, &b));
+            prop_assert_eq!(signs(&[&a, &b]).likeness(0, 1), reference_likeness(&a, &b));
         }
 
         #[test]

@@ -105,6 +105,7 @@ pub enum TargetKind {
 }
 
 /// `(x - offset) * scale`, computed in double precision, rounded once and kept finite.
+#[inline]
 pub fn normalise(x: f64, offset: f32, scale: f32) -> f32 {
     let y = (x - f64::from(offset)) * f64::from(scale);
     (y as f32).clamp(f32::MIN, f32::MAX)
@@ -119,6 +120,7 @@ pub fn denormalise(y: f32, offset: f32, scale: f32) -> f64 {
 }
 
 /// `(pixel / 255 - offset) * scale` in single precision.
+#[inline]
 pub fn normalise_pixel(pixel: u8, offset: f32, scale: f32) -> f32 {
     (f32::from(pixel) / 255.0 - offset) * scale
 }

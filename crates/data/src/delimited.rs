@@ -4,11 +4,13 @@
 //! is a finite number. The file is read once; only when text turns up in a column that had begun
 //! with numbers is it read a second time, because the text of those numbers is not kept.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::options::{ReadOptions, number};
 use crate::records::{Record, Records, not_a_number};
+use crate::rng::hash;
 use crate::table::{Column, Levels, Table, Values, unknown};
 
 /// Reads a delimited file, gzipped or not.
@@ -28,16 +30,77 @@ pub fn read_delimited_bytes(bytes: &[u8], options: &ReadOptions) -> Result<Table
     read_with(open, options)
 }
 
+/// Reads a random sample of at most `most` rows of a delimited file that may be larger than memory,
+/// in the order of the file, and the number of rows it has. Which rows they are depends on `seed` and
+/// the row numbers only; the types are those of the sample.
+///
+/// Errs as [`read_delimited`] does.
+pub fn read_sample(
+    path: &Path,
+    options: &ReadOptions,
+    most: usize,
+    seed: u64,
+) -> Result<(Table, u64)> {
+    sample(Records::open(path, options)?, options, most, seed).map_err(|e| e.in_file(path))
+}
+
+fn sample(
+    mut records: Records,
+    options: &ReadOptions,
+    most: usize,
+    seed: u64,
+) -> Result<(Table, u64)> {
+    // The rows with the least hashes, the greatest of them on top.
+    let mut kept: BTreeMap<(u64, u64), Record> = BTreeMap::new();
+    let mut record = Record::default();
+    let mut rows = 0;
+    while records.read(&mut record)? {
+        let key = (hash(seed, rows), rows);
+        rows += 1;
+        if kept.len() < most || kept.last_key_value().is_some_and(|(last, _)| key < *last) {
+            kept.insert(key, record.clone());
+            if kept.len() > most {
+                kept.pop_last();
+            }
+        }
+    }
+    let mut kept: Vec<((u64, u64), Record)> = kept.into_iter().collect();
+    kept.sort_unstable_by_key(|((_, row), _)| *row);
+    let pass = |push: &mut Push<'_>| kept.iter().try_for_each(|(_, record)| push(record));
+    Ok((build(&records, pass, options)?, rows))
+}
+
 fn read_with(open: impl Fn() -> Result<Records>, options: &ReadOptions) -> Result<Table> {
-    let mut records = open()?;
-    let mut builders = builders(records.header(), options)?;
-    read_rows(&mut records, &mut builders, options)?;
+    let begin = open()?;
+    let pass = |push: &mut Push<'_>| {
+        let mut records = open()?;
+        let mut record = Record::default();
+        while records.read(&mut record)? {
+            push(&record)?;
+        }
+        Ok(())
+    };
+    build(&begin, pass, options)
+}
+
+/// What takes the records of a pass one by one.
+type Push<'a> = dyn FnMut(&Record) -> Result<()> + 'a;
+
+/// A table from records with the header of `records`; `pass` hands over all of them, twice if need be.
+fn build(
+    records: &Records,
+    pass: impl Fn(&mut Push<'_>) -> Result<()>,
+    options: &ReadOptions,
+) -> Result<Table> {
+    let header = records.header();
+    let mut builders = builders(header, options)?;
+    pass(&mut |record| push_row(record, header, &mut builders, options))?;
     let mut notices = Vec::new();
     if !records.has_header() {
         notices.push("there is no header row: the columns are called c0, c1, ...".to_owned());
     }
     let mut again = false;
-    for (builder, name) in builders.iter_mut().zip(records.header()) {
+    for (builder, name) in builders.iter_mut().zip(header) {
         if let Builder::Turned {
             numbers,
             line,
@@ -58,17 +121,12 @@ fn read_with(open: impl Fn() -> Result<Records>, options: &ReadOptions) -> Resul
                 _ => Builder::Done(std::mem::replace(builder, Builder::Empty(0)).boxed()),
             };
         }
-        records = open()?;
-        read_rows(&mut records, &mut builders, options)?;
+        pass(&mut |record| push_row(record, header, &mut builders, options))?;
     }
-    let columns = records
-        .header()
-        .iter()
-        .zip(builders)
-        .map(|(name, builder)| {
-            let values = builder.finish().map_err(|e| e.in_column(name))?;
-            Ok(Column::new(name.clone(), values))
-        });
+    let columns = header.iter().zip(builders).map(|(name, builder)| {
+        let values = builder.finish().map_err(|e| e.in_column(name))?;
+        Ok(Column::new(name.clone(), values))
+    });
     let mut table = Table::new(columns.collect::<Result<_>>()?)?;
     if table.rows() == 0 {
         let error = Error::new(ErrorKind::Rows, "there are no rows");
@@ -104,17 +162,19 @@ fn builders(header: &[String], options: &ReadOptions) -> Result<Vec<Builder>> {
     Ok(header.iter().map(builder).collect())
 }
 
-fn read_rows(records: &mut Records, builders: &mut [Builder], options: &ReadOptions) -> Result<()> {
-    let mut record = Record::default();
-    while records.read(&mut record)? {
-        for (i, builder) in builders.iter_mut().enumerate() {
-            let cell = record.cell(i);
-            if options.is_missing(cell) {
-                builder.push_missing();
-            } else {
-                let pushed = builder.push(cell, record.line());
-                pushed.map_err(|()| not_a_number(cell, &records.header()[i], record.line()))?;
-            }
+fn push_row(
+    record: &Record,
+    header: &[String],
+    builders: &mut [Builder],
+    options: &ReadOptions,
+) -> Result<()> {
+    for (i, builder) in builders.iter_mut().enumerate() {
+        let cell = record.cell(i);
+        if options.is_missing(cell) {
+            builder.push_missing();
+        } else {
+            let pushed = builder.push(cell, record.line());
+            pushed.map_err(|()| not_a_number(cell, &header[i], record.line()))?;
         }
     }
     Ok(())
@@ -283,6 +343,30 @@ mod tests {
         assert_eq!(
             t.notices(),
             ["column \"id\" is read as categorical: 5000 numbers come before \"x7\" on line 5002"]
+        );
+    }
+
+    #[test]
+    fn samples_are_rows_of_the_file_in_order() {
+        let text: String = (0..1000).map(|i| format!("{i},{}\n", i * 2)).collect();
+        let sample = |most, seed| {
+            let options = ReadOptions::default();
+            let bytes = std::io::Cursor::new(text.clone().into_bytes());
+            let records = Records::from_reader(Box::new(bytes), &options).unwrap();
+            sample(records, &options, most, seed).unwrap()
+        };
+        let (all, rows) = sample(2000, 1);
+        assert_eq!((all.rows(), rows), (1000, 1000));
+        let (some, rows) = sample(100, 1);
+        assert_eq!((some.rows(), rows), (100, 1000));
+        let (a, b) = (numeric(&some, "c0"), numeric(&some, "c1"));
+        assert!(a.is_sorted() && a.iter().zip(&b).all(|(a, b)| a * 2.0 == *b));
+        assert_eq!(some, sample(100, 1).0);
+        assert_ne!(some, sample(100, 2).0);
+        let nested = numeric(&sample(50, 1).0, "c0");
+        assert!(
+            nested.iter().all(|x| a.contains(x)),
+            "smaller samples are part of larger ones"
         );
     }
 

@@ -34,7 +34,7 @@ mod stored;
 
 pub use batches::{Augment, Batches, Epoch};
 pub use columnar::read_parquet;
-pub use delimited::{read_delimited, read_delimited_bytes};
+pub use delimited::{read_delimited, read_delimited_bytes, read_sample};
 pub use encode::{RowEncoder, Target, Targets, Unseen, encode, encode_inputs, targets};
 pub use error::{Error, ErrorKind, Result};
 pub use fit::{Task, fit_samples, fit_schema, fit_schema_for, fit_target};

@@ -50,9 +50,9 @@ pub trait Source: Send + Sync {
 pub(crate) enum Norm {
     /// They are normalised already.
     Done,
-    /// Bytes of images: a table of 256 values per channel, and the pixels of a channel.
+    /// Bytes of images: offset and scale per channel, and the pixels of a channel.
     Pixels {
-        tables: Vec<[f32; 256]>,
+        channels: Vec<(f32, f32)>,
         plane: usize,
     },
     /// Bytes of arrays: one table for all.
@@ -79,16 +79,10 @@ impl Norm {
                 offset,
                 scale,
                 ..
-            } => {
-                let channels = offset.iter().zip(scale);
-                let table = |(&offset, &scale): (&f32, &f32)| {
-                    std::array::from_fn(|p| normalise_pixel(p as u8, offset, scale))
-                };
-                Ok(Norm::Pixels {
-                    tables: channels.map(table).collect(),
-                    plane: height * width,
-                })
-            }
+            } => Ok(Norm::Pixels {
+                channels: offset.iter().copied().zip(scale.iter().copied()).collect(),
+                plane: height * width,
+            }),
             &InputSchema::Array { offset, scale, .. } if bytes => {
                 Ok(Norm::Bytes(Box::new(std::array::from_fn(|p| {
                     normalise(p as f64, offset, scale)
@@ -101,7 +95,10 @@ impl Norm {
     /// A black pixel per channel.
     pub(crate) fn border(&self) -> Vec<f32> {
         match self {
-            Norm::Pixels { tables, .. } => tables.iter().map(|t| t[0]).collect(),
+            Norm::Pixels { channels, .. } => {
+                let black = |&(offset, scale): &(f32, f32)| normalise_pixel(0, offset, scale);
+                channels.iter().map(black).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -109,9 +106,10 @@ impl Norm {
     /// Appends a sample stored as bytes.
     pub(crate) fn push_bytes(&self, sample: &[u8], x: &mut Vec<f32>) {
         match self {
-            Norm::Pixels { tables, plane } if *plane > 0 => {
-                for (pixels, table) in sample.chunks_exact(*plane).zip(tables) {
-                    x.extend(pixels.iter().map(|&p| table[usize::from(p)]));
+            // The compiler makes vectors of this, which beat a table of 256 values.
+            Norm::Pixels { channels, plane } if *plane > 0 => {
+                for (pixels, &(offset, scale)) in sample.chunks_exact(*plane).zip(channels) {
+                    x.extend(pixels.iter().map(|&p| normalise_pixel(p, offset, scale)));
                 }
             }
             Norm::Bytes(table) => x.extend(sample.iter().map(|&p| table[usize::from(p)])),

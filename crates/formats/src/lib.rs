@@ -1,2 +1,16 @@
-//! Skeleton.
+//! Files in and out: the [`bantam`] container that ships, and training [`checkpoint`]s.
+//!
+//! A reader here turns bytes that nobody vouches for into a [`Graph`](bantam_core::Graph) or into
+//! tensors, or says why not: sizes are checked against limits before anything is allocated, and no
+//! input makes it panic. A writer puts its bytes into a temporary file and renames it, so that a
+//! file is either whole or as it was. Nothing here runs or trains a network.
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod bantam;
+pub mod checkpoint;
+
+mod error;
+mod file;
+
+pub use error::{Error, ErrorKind, Result};

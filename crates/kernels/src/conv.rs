@@ -3,7 +3,10 @@
 //! `x: [n, c_in, h, w]`, weights `[c_out, c_in / groups, kh, kw]`, `y: [n, c_out, out_h, out_w]`.
 
 mod direct;
+mod direct_weight;
 mod im2col;
+
+use std::ops::Range;
 
 use crate::parallel;
 use crate::window::out_len;
@@ -159,7 +162,7 @@ pub fn conv_grad_input(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32])
     if dy.is_empty() {
         return dx.fill(0.0);
     }
-    if shape.stride == [1, 1] && direct::suits(&direct::Problem::forward(shape)) {
+    if direct::suits_grad_input(shape) {
         return direct::grad_input(shape, dy, w, dx);
     }
     im2col::grad_input(shape, dy, w, dx);
@@ -179,6 +182,9 @@ pub fn conv_grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]
     if dy.is_empty() || x.is_empty() {
         return dw.fill(0.0);
     }
+    if direct::suits(&direct::Problem::forward(shape)) {
+        return direct_weight::grad_weight(shape, x, dy, dw);
+    }
     im2col::grad_weight(shape, x, dy, dw);
 }
 
@@ -188,27 +194,37 @@ pub fn conv_grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]
 fn sum_over_images(
     shape: &ConvShape,
     dw: &mut [f32],
-    f: impl Fn(std::ops::Range<usize>, &mut [f32]) + Send + Sync,
+    f: impl Fn(Range<usize>, &mut [f32]) + Send + Sync,
 ) {
-    let run = images_per_run(shape.n);
-    let n_runs = shape.n.div_ceil(run);
+    let per_run = shape.n.div_ceil(RUNS);
+    let n_runs = shape.n.div_ceil(per_run);
+    let images = |run: usize| run * per_run..shape.n.min((run + 1) * per_run);
     let len = dw.len();
-    let mut partial = vec![0.0; n_runs * len];
-    parallel::for_each_chunk(&mut partial, len, shape.ops(), |i, dw| {
-        f(i * run..shape.n.min((i + 1) * run), dw);
+    // With threads, all partial sums are held until the last is done; without, one at a time. The
+    // additions are the same.
+    let held = if parallel::worth_threads(shape.ops()) {
+        n_runs
+    } else {
+        1
+    };
+    parallel::with_call_scratch(held * len, |partial| {
+        dw.fill(0.0);
+        for first in (0..n_runs).step_by(held) {
+            partial.fill(0.0);
+            parallel::for_each_chunk(partial, len, shape.ops(), |i, partial| {
+                f(images(first + i), partial);
+            });
+            for partial in partial.chunks_exact(len) {
+                dw.iter_mut()
+                    .zip(partial)
+                    .for_each(|(dw, &partial)| *dw += partial);
+            }
+        }
     });
-    dw.copy_from_slice(&partial[..len]);
-    for partial in partial[len..].chunks_exact(len) {
-        dw.iter_mut()
-            .zip(partial)
-            .for_each(|(dw, &partial)| *dw += partial);
-    }
 }
 
-/// At most 16 runs: enough for the threads of a desktop, and few enough that adding them is cheap.
-fn images_per_run(n: usize) -> usize {
-    n.div_ceil(16)
-}
+/// Runs of images: enough for the threads of a desktop, few enough that adding them is cheap.
+const RUNS: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -69,7 +69,7 @@ impl Default for Options {
             seed: 0,
             permutations: 20,
             max_rows: 100_000,
-            max_cells: 4_000_000,
+            max_cells: 3_000_000,
             max_null_cells: 1_000_000,
             exact_rows: 100_000,
         }

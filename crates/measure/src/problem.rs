@@ -43,7 +43,7 @@ impl Default for Options {
             keep: Vec::new(),
             drop: Vec::new(),
             every_value_is_a_class: false,
-            max_cells: 4_000_000,
+            max_cells: 3_000_000,
             seed: 0,
         }
     }

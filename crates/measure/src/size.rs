@@ -90,3 +90,67 @@ pub fn starting_network(
         explanation,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, measure_rows};
+
+    /// A measurement with the given figures of the tree.
+    fn measured(needed: usize, memorise: usize, rows: usize) -> Measurement {
+        let cells: Vec<f32> = (0..20).map(|i| i as f32).collect();
+        let labels: Vec<u32> = (0..20).map(|i| u32::from(i > 9)).collect();
+        let mut found = measure_rows(&cells, 1, &labels, &Options::default()).unwrap();
+        found.tree.needed.splits = needed;
+        found.tree.memorise = memorise;
+        found.tree.rows = rows;
+        found
+    }
+
+    /// Figures of the trees as measured on these data, and the networks that follow.
+    #[test]
+    fn starting_networks() {
+        let cases = [
+            ("iris", (2, 8, 150), (4, 3, 150), 8),
+            ("titanic", (7, 162, 891), (10, 2, 891), 32),
+            ("digits", (60, 147, 1797), (64, 10, 1797), 40),
+            ("adult", (34, 4486, 32_561), (108, 2, 32_561), 88),
+            ("mnist", (111, 551, 5102), (784, 10, 60_000), 136),
+            ("nothing", (0, 0, 100), (1, 1, 100), 8),
+            ("too much", (5, 90_000, 100_000), (3, 2, 1_000_000), 512),
+        ];
+        for (name, (needed, memorise, measured_rows), (d, k, n), units) in cases {
+            let found = starting_network(&measured(needed, memorise, measured_rows), d, k, n);
+            assert_eq!(found.hidden, [units], "{name}");
+            let (low, high) = found.needed_bits;
+            assert!(low <= high, "{name}");
+            assert!(
+                units == MOST_UNITS || found.capacity_bits as f64 >= high,
+                "{name}"
+            );
+            let text = &found.explanation;
+            assert!(
+                text.contains("a starting point, not a law"),
+                "{name}: {text}"
+            );
+            assert_eq!(
+                text.contains("extrapolated"),
+                n > measured_rows,
+                "{name}: {text}"
+            );
+            assert_eq!(
+                text.contains("less than wanted"),
+                units == MOST_UNITS,
+                "{name}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn bits_of_decisions() {
+        for (splits, classes, bits) in [(0.0, 10, 0.0), (7.0, 2, 7.0), (7.0, 1, 7.0), (3.0, 3, 7.0)]
+        {
+            assert_eq!(decision_bits(splits, classes), bits);
+        }
+    }
+}

@@ -248,14 +248,8 @@ mod tests {
         for (name, labels, expected) in cases {
             let found = threshold_sort(&problem(square(), &labels), 0, 0);
             let r = found.readings;
-            assert_eq!(
-                (found.changes, r.paper_max, r.paper_expected),
-                {
-                    let (t, max, e) = expected;
-                    (t, max, e)
-                },
-                "{name}"
-            );
+            let bits = (found.changes, r.paper_max, r.paper_expected);
+            assert_eq!(bits, expected, "{name}");
             assert_eq!((found.groups, found.correct), (3, 4), "{name}");
         }
     }

@@ -24,38 +24,6 @@ impl Coder for Decoder<'_> {
     }
 }
 
-/// The constants the encoder chooses between; the header byte is their index.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tuning {
-    /// Learning rate of the mixers, 16 fraction bits.
-    rate: i32,
-    /// Where counters stop slowing down.
-    limit: u32,
-}
-
-static TUNINGS: [Tuning; 3] = [
-    Tuning {
-        rate: 130,
-        limit: 1023,
-    },
-    Tuning {
-        rate: 400,
-        limit: 255,
-    },
-    Tuning {
-        rate: 40,
-        limit: 1023,
-    },
-];
-
-impl Tuning {
-    pub(super) const COUNT: u8 = TUNINGS.len() as u8;
-
-    pub(super) fn get(index: u8) -> Option<Tuning> {
-        TUNINGS.get(usize::from(index)).copied()
-    }
-}
-
 /// Decisions of the unary magnitude: larger than 1, than 2, up to [`MAX_UNARY`].
 pub(super) const MAX_UNARY: u32 = 17;
 
@@ -69,14 +37,33 @@ pub(super) const N_CONTEXTS: usize = 12;
 pub(super) const CONTEXT_SIZE: usize = 1024;
 
 /// Estimates that come as log odds relative to the order-0 one.
-pub(super) const N_FEATURES: usize = 16;
+pub(super) const N_FEATURES: usize = 15;
 
+/// The order-0 prediction, the features, and two inputs for each context.
 const N_INPUTS: usize = 1 + N_FEATURES + 2 * N_CONTEXTS;
 
 const N_MIXERS: usize = 3;
 
 /// Every mixer selector is below this.
-pub(super) const SELECTOR_SIZE: usize = 64;
+const SELECTOR_SIZE: usize = 32;
+
+/// Kinds of decision with mixer weights of their own: zero, sign, all of magnitude.
+const N_GROUPS: usize = 3;
+
+/// Where the mixer weights of the order-0 prediction and the features start, in units of 1/32:
+/// means of what pruned networks for handwritten digits trained them to.
+const INITIAL_WEIGHTS: [[i32; 1 + N_FEATURES]; N_GROUPS] = [
+    [30, 12, 3, 1, 3, 3, 0, 11, 0, 1, 6, 4, -2, 2, 2, 15],
+    [28, 3, 4, 4, 6, 6, 10, 4, 0, 6, -1, 1, 8, 0, 9, 18],
+    [31, 10, 19, 13, 9, 6, 6, 4, 2, 1, -2, -1, 0, 0, 0, 0],
+];
+
+/// The learning rates of the mixers and of what combines them, 16 fraction bits.
+const MIXER_RATE: i32 = 130;
+const LAST_RATE: i32 = 20;
+
+/// A new matrix starts with order-0 probabilities that count as this many decisions old.
+const CARRIED_COUNT: u32 = 8;
 
 /// What is known about a decision before it is coded.
 #[derive(Debug, Default)]
@@ -89,7 +76,6 @@ pub(super) struct Evidence {
 /// All that is learned from the weights coded so far.
 #[derive(Debug)]
 pub(super) struct Model {
-    limit: u32,
     /// The order-0 probability of each kind.
     base: [Counter; N_KINDS],
     counters: Vec<Counter>,
@@ -100,20 +86,23 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(tuning: Tuning) -> Model {
-        let mut weights = [0; N_INPUTS];
-        weights[0] = 1 << 16;
-        weights[1..=N_FEATURES].fill(1 << 14);
-        for pair in weights[1 + N_FEATURES..].chunks_exact_mut(2) {
-            pair.copy_from_slice(&[0, 1 << 13]);
-        }
-        let mixer = Mixer::new(&weights, SELECTOR_SIZE * 3, tuning.rate);
+    pub(super) fn new() -> Model {
+        let initial = INITIAL_WEIGHTS.map(|group| {
+            let mut weights = [0; N_INPUTS];
+            for (weight, initial) in weights.iter_mut().zip(group) {
+                *weight = initial << 11;
+            }
+            for pair in weights[1 + N_FEATURES..].chunks_exact_mut(2) {
+                pair[1] = 1 << 12;
+            }
+            weights
+        });
+        let mixer = Mixer::new(&initial, SELECTOR_SIZE, MIXER_RATE);
         Model {
-            limit: tuning.limit,
             base: [Counter::new(HALF, 0); N_KINDS],
-            counters: vec![Counter::default(); N_CONTEXTS * N_KINDS * CONTEXT_SIZE],
+            counters: vec![Counter::default(); N_KINDS * N_CONTEXTS * CONTEXT_SIZE],
             mixers: [mixer.clone(), mixer.clone(), mixer],
-            last: Mixer::new(&[(1 << 16) / 3; N_MIXERS], N_KINDS, 20),
+            last: Mixer::new(&[[(1 << 16) / 3; N_MIXERS]], N_KINDS, LAST_RATE),
             prefix: [Counter::new(HALF, 0); 32],
         }
     }
@@ -127,7 +116,7 @@ impl Model {
     /// Forgets how sure the order-0 probabilities are, as a new matrix starts.
     pub(super) fn start_matrix(&mut self) {
         for counter in &mut self.base {
-            *counter = Counter::new(counter.p(), counter.n().min(8));
+            *counter = Counter::new(counter.p(), counter.n().min(CARRIED_COUNT));
         }
     }
 
@@ -153,11 +142,13 @@ impl Model {
                 *counter = Counter::new(base, 0);
                 continue;
             }
+            // What the context says, and the same weighed by how much it has seen: with so few
+            // data the mixer needs to know.
             let ahead = stretch(counter.p()) - base_logit;
             pair[0] = ahead;
             pair[1] = ahead * (2 * n) / (2 * n + 5);
         }
-        let group = kind.min(2) * SELECTOR_SIZE;
+        let group = kind.min(N_GROUPS - 1) * SELECTOR_SIZE;
         let sets = evidence.selectors.map(|selector| group + selector);
         let mut mixed = [0; N_MIXERS];
         for ((mixer, &set), logit) in self.mixers.iter().zip(&sets).zip(&mut mixed) {
@@ -171,7 +162,7 @@ impl Model {
             mixer.update(set, &inputs, squash(logit), bit);
         }
         for i in 0..N_CONTEXTS {
-            self.counters[slot(i)].update(bit, self.limit);
+            self.counters[slot(i)].update(bit, Counter::MAX_LIMIT);
         }
         self.base[kind].update(bit, Counter::MAX_LIMIT);
         bit

@@ -246,7 +246,7 @@ fn refusals() {
 fn a_code_that_ends_early_stops_the_decoder() {
     // A terabyte of levels is within budget, and must fail before a fraction of it is decoded.
     let huge = shape(1 << 20, 1 << 18, 1, 8);
-    let error = decode(&[0, 0x55, 0xAA, 0x55], &[huge], usize::MAX).unwrap_err();
+    let error = decode(&[PROFILE_1, 0x55, 0xAA, 0x55], &[huge], usize::MAX).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Truncated);
 }
 
@@ -298,7 +298,7 @@ proptest! {
     fn any_bytes_decode_without_panic(
         code: Vec<u8>, rows in 0..50usize, cols in 0..50usize, stride: usize, max in 0..=i32::MAX
     ) {
-        let bytes = [&[0], &code[..]].concat();
+        let bytes = [&[PROFILE_1], &code[..]].concat();
         let _ = decode(&bytes, &[shape(rows, cols, stride, max)], 1 << 16);
     }
 }

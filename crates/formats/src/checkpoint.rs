@@ -1,0 +1,259 @@
+//! Training checkpoints: named tensors and text, as safetensors files.
+//!
+//! Optimizer state, running averages and counters are no network, so they do not go into a
+//! `.bantam` file; any reader of safetensors can open these. The writer gives the same bytes for
+//! the same contents. Refused: element types other than `f32`, `f64`, `i64` and `u8`, and everything that
+//! the safetensors reader refuses (overlaps, holes, sizes that do not fit).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bantam_core::{DType, Data, Tensor};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde_json::{Map, Value, json};
+
+use crate::file::{read_all, write_atomic};
+use crate::{Error, ErrorKind, Result};
+
+/// The largest checkpoint that is read.
+const MAX_FILE_BYTES: u64 = 1 << 36;
+
+/// The largest header of the safetensors format.
+const MAX_HEADER_BYTES: usize = 100_000_000;
+
+const METADATA: &str = "__metadata__";
+
+/// Named tensors and named texts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// Tensors by name.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Texts by name.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Writes tensors and texts to `path`, whole or not at all.
+///
+/// Errs when a tensor is called `__metadata__`, and when the disk refuses.
+pub fn write_checkpoint(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    write_atomic(path, &encode(tensors, metadata)?)
+}
+
+/// Reads what [`write_checkpoint`] wrote, or any safetensors file of these element types.
+pub fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
+    let bytes = read_all(path, MAX_FILE_BYTES)?;
+    decode(&bytes).map_err(|e| e.at(path.display().to_string()))
+}
+
+fn encode(
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
+    if tensors.contains_key(METADATA) {
+        return Err(Error::unstorable(format!(
+            "no tensor may be called {METADATA:?}"
+        )));
+    }
+    // Widest elements first, then by name: so every tensor is aligned.
+    let mut sorted: Vec<_> = tensors.iter().collect();
+    sorted.sort_by_key(|(_, t)| std::cmp::Reverse(t.dtype().size_bytes()));
+    let mut header = Map::new();
+    if !metadata.is_empty() {
+        header.insert(METADATA.to_owned(), json!(metadata));
+    }
+    let mut end = 0;
+    for (name, t) in &sorted {
+        let start = end;
+        end += t.len() * t.dtype().size_bytes();
+        let dtype = dtype_name(t.dtype());
+        let info = json!({"dtype": dtype, "shape": t.shape(), "data_offsets": [start, end]});
+        header.insert((*name).clone(), info);
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    if header.len() > MAX_HEADER_BYTES {
+        return Err(Error::too_large(
+            "bytes of names",
+            header.len() as u64,
+            MAX_HEADER_BYTES as u64,
+        ));
+    }
+    let mut bytes = Vec::with_capacity(8 + header.len() + end);
+    bytes.extend((header.len() as u64).to_le_bytes());
+    bytes.extend(header);
+    for (_, t) in sorted {
+        append(t.data(), &mut bytes);
+    }
+    Ok(bytes)
+}
+
+fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "F32",
+        DType::F64 => "F64",
+        DType::I64 => "I64",
+        DType::U8 => "U8",
+    }
+}
+
+/// Appends the values, little endian.
+pub(crate) fn append(data: &Data, bytes: &mut Vec<u8>) {
+    match data {
+        Data::F32(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::F64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U8(v) => bytes.extend_from_slice(v),
+    }
+}
+
+/// Values from little-endian bytes, as many as there are whole ones.
+pub(crate) fn parse(dtype: DType, bytes: &[u8]) -> Data {
+    fn all<const N: usize, T>(bytes: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T> {
+        bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&chunk| from(chunk))
+            .collect()
+    }
+    match dtype {
+        DType::F32 => Data::F32(all(bytes, f32::from_le_bytes)),
+        DType::F64 => Data::F64(all(bytes, f64::from_le_bytes)),
+        DType::I64 => Data::I64(all(bytes, i64::from_le_bytes)),
+        DType::U8 => Data::U8(bytes.to_vec()),
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Checkpoint> {
+    let refused = |e: SafeTensorError| {
+        let kind = match e {
+            SafeTensorError::HeaderTooLarge => ErrorKind::TooLarge,
+            SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
+                ErrorKind::Truncated
+            }
+            _ => ErrorKind::Corrupt,
+        };
+        Error::new(kind, format!("not a valid safetensors file: {e}")).caused_by(e)
+    };
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(refused)?;
+    let file = SafeTensors::deserialize(bytes).map_err(refused)?;
+    let metadata = header.metadata().iter().flatten();
+    let mut checkpoint = Checkpoint {
+        tensors: BTreeMap::new(),
+        metadata: metadata.map(|(k, v)| (k.clone(), v.clone())).collect(),
+    };
+    for (name, view) in file.tensors() {
+        let t = tensor(&view).map_err(|e| e.at(format!("tensor {name:?}")))?;
+        checkpoint.tensors.insert(name, t);
+    }
+    Ok(checkpoint)
+}
+
+fn tensor(view: &TensorView<'_>) -> Result<Tensor> {
+    let dtype = match view.dtype() {
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
+        Dtype::I64 => DType::I64,
+        Dtype::U8 => DType::U8,
+        other => {
+            let message = format!("element type {other}: expected F32, F64, I64 or U8");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+    };
+    Ok(Tensor::from_data(view.shape(), parse(dtype, view.data()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Checkpoint {
+        let t = |name: &str, t: Tensor| (name.to_owned(), t);
+        Checkpoint {
+            tensors: BTreeMap::from([
+                t("a", Tensor::new(&[3], vec![1u8, 2, 255]).unwrap()),
+                t("step", Tensor::scalar(-7i64)),
+                t(
+                    "w/\"é\"",
+                    Tensor::new(&[2, 2], vec![1f32, -0.0, f32::MIN, 1e-42]).unwrap(),
+                ),
+                t("none", Tensor::zeros(DType::F64, &[0, 3])),
+            ]),
+            metadata: BTreeMap::from([
+                ("recipe".to_owned(), "a = \"b\"\n".to_owned()),
+                ("b".to_owned(), String::new()),
+            ]),
+        }
+    }
+
+    #[test]
+    fn round_trip_through_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step.safetensors");
+        for c in [example(), Checkpoint::default()] {
+            write_checkpoint(&path, &c.tensors, &c.metadata).unwrap();
+            assert_eq!(read_checkpoint(&path).unwrap(), c);
+            let again = encode(&c.tensors, &c.metadata).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), again);
+        }
+        let missing = folder.path().join("none");
+        assert_eq!(read_checkpoint(&missing).unwrap_err().kind(), ErrorKind::Io);
+        let reserved = BTreeMap::from([(METADATA.to_owned(), Tensor::scalar(1u8))]);
+        assert!(write_checkpoint(&path, &reserved, &BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn damage_is_an_error_or_harmless() {
+        let c = example();
+        let bytes = encode(&c.tensors, &c.metadata).unwrap();
+        for len in 0..bytes.len() {
+            assert!(decode(&bytes[..len]).is_err(), "cut to {len}");
+        }
+        for i in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[i / 8] ^= 1 << (i % 8);
+            let _ = decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn hostile_headers() {
+        let file =
+            |header: &str| [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+        for (name, bytes) in [
+            ("empty", vec![]),
+            ("endless header", u64::MAX.to_le_bytes().to_vec()),
+            ("no json", file("[1")),
+            ("deep", file(&"[".repeat(100_000))),
+            (
+                "huge shape",
+                file(
+                    r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}"#,
+                ),
+            ),
+            (
+                "past the end",
+                file(r#"{"a":{"dtype":"U8","shape":[9],"data_offsets":[0,9]}}"#),
+            ),
+            (
+                "strange type",
+                file(r#"{"a":{"dtype":"F16","shape":[0],"data_offsets":[0,0]}}"#),
+            ),
+            (
+                "hole",
+                [
+                    file(r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#),
+                    vec![0; 2],
+                ]
+                .concat(),
+            ),
+        ] {
+            assert!(decode(&bytes).is_err(), "{name}");
+        }
+    }
+}
