@@ -252,14 +252,22 @@ impl<'a> Session<'a> {
         let x = std::mem::take(&mut self.batch.x);
         let (outputs, x) = self.predictor.outputs(x, n)?;
         let width = outputs.len() / n;
-        for (i, (output, target)) in outputs.chunks_exact(width).zip(&self.batch.targets).enumerate() {
-            self.rows.write(self.batch.files.get(i).map(String::as_str), output)?;
+        for (i, (output, target)) in outputs
+            .chunks_exact(width)
+            .zip(&self.batch.targets)
+            .enumerate()
+        {
+            self.rows
+                .write(self.batch.files.get(i).map(String::as_str), output)?;
             if let Some(target) = target {
                 self.scores.add(output, *target);
             }
         }
         self.answered += n;
-        self.batch = Batch { x, ..Batch::default() };
+        self.batch = Batch {
+            x,
+            ..Batch::default()
+        };
         self.batch.x.clear();
         Ok(())
     }
@@ -267,7 +275,9 @@ impl<'a> Session<'a> {
     fn finish(mut self) -> Result<Summary> {
         self.flush()?;
         self.rows.flush()?;
-        Ok(self.scores.summary(self.answered, &self.predictor.schema.target))
+        Ok(self
+            .scores
+            .summary(self.answered, &self.predictor.schema.target))
     }
 }
 
@@ -284,6 +294,12 @@ fn class_index(schema: &Schema, name: &str) -> bantam_data::Result<i64> {
     if classes.len() > known.len() {
         known.push(format!("... ({} in all)", classes.len()));
     }
-    let message = format!("unknown class {name:?}, expected one of {}", known.join(", "));
-    Err(bantam_data::Error::new(bantam_data::ErrorKind::Value, message))
+    let message = format!(
+        "unknown class {name:?}, expected one of {}",
+        known.join(", ")
+    );
+    Err(bantam_data::Error::new(
+        bantam_data::ErrorKind::Value,
+        message,
+    ))
 }

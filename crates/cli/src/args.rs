@@ -14,7 +14,12 @@ use crate::stage::StageArgs;
 
 /// From data to the smallest network that does the job.
 #[derive(Debug, Parser)]
-#[command(name = "bantam", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "bantam",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 #[command(after_help = "Exit code 0: done; 1: the request failed; 2: a fault of bantam.")]
 pub struct Args {
     #[command(flatten)]
@@ -140,19 +145,28 @@ pub fn command_line() -> String {
     };
     let args = std::env::args_os().skip(1);
     let args = args.map(|a| quoted(a.to_string_lossy().into_owned()));
-    std::iter::once("bantam".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
+    std::iter::once("bantam".to_owned())
+        .chain(args)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// What a run on the data at `path` is called: the name of the file without its extensions.
 fn name_of(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let name = absolute.file_name().map(|n| n.to_string_lossy().into_owned());
+    let name = absolute
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
     let stem = match path.is_dir() {
         true => name.as_str(),
         false => name.split('.').find(|part| !part.is_empty()).unwrap_or(""),
     };
-    if stem.is_empty() { "data".to_owned() } else { stem.to_owned() }
+    if stem.is_empty() {
+        "data".to_owned()
+    } else {
+        stem.to_owned()
+    }
 }
 
 /// Where files of runs go.

@@ -135,13 +135,22 @@ fn print_recipe(recipe: &Recipe, global: &Global) -> Result<()> {
 fn text(r: &RunResult, file: &str) -> String {
     let (test, dense) = (&r.test, &r.baseline);
     let is_number = r.classes.is_empty();
-    let score = |s: f64| if is_number { format!("{s:.3}") } else { percent(s) };
+    let score = |s: f64| {
+        if is_number {
+            format!("{s:.3}")
+        } else {
+            percent(s)
+        }
+    };
     let n = grouped(test.n as u64);
     let accuracy = match is_number {
         true => format!("{} on {n} test rows", score(test.accuracy)),
         false => {
             let error = percent(test.standard_error);
-            format!("{} on {n} test rows, standard error {error}", score(test.accuracy))
+            format!(
+                "{} on {n} test rows, standard error {error}",
+                score(test.accuracy)
+            )
         }
     };
     let (bytes, before) = (r.file.bytes, r.file.dense_bytes);
@@ -153,7 +162,10 @@ fn text(r: &RunResult, file: &str) -> String {
     );
     pairs(&[
         (if is_number { "R²" } else { "accuracy" }, accuracy),
-        ("dense network", format!("{} on the same rows", score(dense.accuracy))),
+        (
+            "dense network",
+            format!("{} on the same rows", score(dense.accuracy)),
+        ),
         ("file", size),
         ("report", r.report.clone()),
         ("use it", format!("bantam run {file} DATA")),

@@ -38,12 +38,21 @@ fn text(i: &Inspection) -> String {
     let mut about = vec![
         ("network", i.name.clone()),
         ("file", format!("{} bytes", grouped(i.bytes))),
-        ("weights", format!("{}, of which {} are not 0", n(i.parameters), n(i.nonzero))),
-        ("work", format!("{} multiply-adds a sample", grouped(i.macs))),
+        (
+            "weights",
+            format!("{}, of which {} are not 0", n(i.parameters), n(i.nonzero)),
+        ),
+        (
+            "work",
+            format!("{} multiply-adds a sample", grouped(i.macs)),
+        ),
     ];
     if let Some(input) = &i.input {
         let shape = input.shape.iter().map(usize::to_string).collect::<Vec<_>>();
-        about.push(("input", format!("{} of {} values", input.kind, shape.join(" x "))));
+        about.push((
+            "input",
+            format!("{} of {} values", input.kind, shape.join(" x ")),
+        ));
         for c in &input.columns {
             let missing = if c.missing { ", may be missing" } else { "" };
             let kind = match c.categories.is_empty() {
@@ -61,13 +70,30 @@ fn text(i: &Inspection) -> String {
         about.push(("target", format!("{}: {what}", target.name)));
     }
     for (title, note) in &i.notes {
-        about.push(("note", format!("{title}: {}", note.lines().next().unwrap_or(""))));
+        about.push((
+            "note",
+            format!("{title}: {}", note.lines().next().unwrap_or("")),
+        ));
     }
-    let titles = ["layer", "operator", "shape", "weights", "not zero", "bits", "multiply-adds"];
+    let titles = [
+        "layer",
+        "operator",
+        "shape",
+        "weights",
+        "not zero",
+        "bits",
+        "multiply-adds",
+    ];
     let mut layers = vec![titles.map(str::to_owned).to_vec()];
     layers.extend(i.layers.iter().map(|l| {
         let shape: Vec<String> = l.shape.iter().map(usize::to_string).collect();
-        let weighty = |text: String| if l.parameters > 0 { text } else { String::new() };
+        let weighty = |text: String| {
+            if l.parameters > 0 {
+                text
+            } else {
+                String::new()
+            }
+        };
         vec![
             l.name.clone(),
             l.op.clone(),
@@ -79,14 +105,31 @@ fn text(i: &Inspection) -> String {
         ]
     }));
     let mut ledger = vec![vec!["part of the file".to_owned(), "bytes".to_owned()]];
-    ledger.extend(i.ledger.iter().map(|p| vec![p.part.clone(), grouped(p.bytes)]));
-    ledger.push(vec!["sum".to_owned(), grouped(i.ledger.iter().map(|p| p.bytes).sum())]);
-    format!("{}\n{}\n{}", pairs(&about), columns(&layers), columns(&ledger))
+    ledger.extend(
+        i.ledger
+            .iter()
+            .map(|p| vec![p.part.clone(), grouped(p.bytes)]),
+    );
+    ledger.push(vec![
+        "sum".to_owned(),
+        grouped(i.ledger.iter().map(|p| p.bytes).sum()),
+    ]);
+    format!(
+        "{}\n{}\n{}",
+        pairs(&about),
+        columns(&layers),
+        columns(&ledger)
+    )
 }
 
 /// At most ten names.
 fn listed(names: &[String]) -> String {
-    let mut text = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+    let mut text = names
+        .iter()
+        .take(10)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     if names.len() > 10 {
         text.push_str(&format!(", ... ({} in all)", names.len()));
     }

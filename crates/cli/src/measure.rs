@@ -54,16 +54,32 @@ fn text(m: &Measured, sized: &Sized) -> String {
     let mut rows = vec![("rows", n(m.rows)), ("columns", n(m.columns))];
     if m.classes > 0 {
         let counts = m.class_counts.iter().take(10);
-        let counts: Vec<String> = counts.map(|(name, count)| format!("{name}: {}", n(*count))).collect();
-        let more = if m.class_counts.len() > 10 { ", ..." } else { "" };
-        rows.push(("classes", format!("{} ({}{more})", m.classes, counts.join(", "))));
+        let counts: Vec<String> = counts
+            .map(|(name, count)| format!("{name}: {}", n(*count)))
+            .collect();
+        let more = if m.class_counts.len() > 10 {
+            ", ..."
+        } else {
+            ""
+        };
+        rows.push((
+            "classes",
+            format!("{} ({}{more})", m.classes, counts.join(", ")),
+        ));
         rows.push(("label entropy", format!("{:.3} bits a row", m.entropy_bits)));
         rows.push(("best guess", format!("{} right", percent(m.best_guess))));
         let error = percent(m.irreducible_error);
-        rows.push(("contradictions", format!("{error} of rows that no rule can answer")));
+        rows.push((
+            "contradictions",
+            format!("{error} of rows that no rule can answer"),
+        ));
         rows.push((
             "threshold sort",
-            format!("{} changes; {:.0} in a random order", n(sort.changes), sort.null),
+            format!(
+                "{} changes; {:.0} in a random order",
+                n(sort.changes),
+                sort.null
+            ),
         ));
         rows.push((
             "decision tree",
@@ -89,7 +105,10 @@ fn text(m: &Measured, sized: &Sized) -> String {
     let capacity = sized.capacity_bits;
     rows.push((
         "first network",
-        format!("hidden layers {}, which hold {capacity:.0} bits", hidden.join(", ")),
+        format!(
+            "hidden layers {}, which hold {capacity:.0} bits",
+            hidden.join(", ")
+        ),
     ));
     rows.push(("why", sized.explanation.clone()));
     pairs(&rows)

@@ -36,7 +36,9 @@ impl Stdout {
     /// Prints `text` and hands it over.
     pub fn print(text: &str) -> Result<()> {
         let mut stdout = Stdout::open();
-        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        let written = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
         written.map_err(|e| Error::new(ErrorKind::File, format!("standard output: {e}")))
     }
 
@@ -167,7 +169,11 @@ pub fn check_place(path: &Path) -> Result<()> {
     if let Ok(found) = std::fs::metadata(path)
         && !found.is_file()
     {
-        let what = if found.is_dir() { "a folder" } else { "a device" };
+        let what = if found.is_dir() {
+            "a folder"
+        } else {
+            "a device"
+        };
         let message = format!("expected a file or a new name, found {what}");
         return Err(Error::new(ErrorKind::File, message).in_file(path));
     }
@@ -214,6 +220,9 @@ mod tests {
     fn tables_line_up() {
         let rows = [["a", "1,000"], ["long", "2"]].map(|r| r.map(str::to_owned).to_vec());
         assert_eq!(columns(&rows), "a     1,000\nlong      2\n");
-        assert_eq!(pairs(&[("ab", "x".into()), ("c", "y z".into())]), "ab  x\nc   y z\n");
+        assert_eq!(
+            pairs(&[("ab", "x".into()), ("c", "y z".into())]),
+            "ab  x\nc   y z\n"
+        );
     }
 }

@@ -103,7 +103,11 @@ impl Observer for Talk {
                 if let Some(bar) = &self.bar {
                     bar.finish_and_clear();
                 }
-                self.line(&join(&[what, figure, &seconds(self.began.elapsed().as_secs_f64())]));
+                self.line(&join(&[
+                    what,
+                    figure,
+                    &seconds(self.began.elapsed().as_secs_f64()),
+                ]));
             }
             return;
         }

@@ -70,7 +70,13 @@ pub fn run(args: &RunArgs, global: &Global) -> Result<()> {
             file.finish()?;
             summary
         }
-        None => answer(&mut predictor, &args.data, &options, &mut Stdout::open(), global)?,
+        None => answer(
+            &mut predictor,
+            &args.data,
+            &options,
+            &mut Stdout::open(),
+            global,
+        )?,
     };
     match (global.json, args.out.is_some()) {
         (true, true) => Stdout::json(&summary)?,
@@ -99,10 +105,16 @@ fn answer(
 
 fn format(out: Option<&Path>, json: bool) -> Format {
     let lines = match out {
-        Some(path) => path.extension().is_some_and(|e| e == "jsonl" || e == "ndjson"),
+        Some(path) => path
+            .extension()
+            .is_some_and(|e| e == "jsonl" || e == "ndjson"),
         None => json,
     };
-    if lines { Format::JsonLines } else { Format::Csv }
+    if lines {
+        Format::JsonLines
+    } else {
+        Format::Csv
+    }
 }
 
 fn one_line(summary: &Summary) -> Result<String> {

@@ -36,7 +36,11 @@ pub fn run(args: &StageArgs, until: StageName, global: &Global) -> Result<()> {
     };
     let report = bantam::run_stage(&recipe, until, &options, &mut *observer(global))?;
     if global.json {
-        let StageReport { folder, stages, file } = report;
+        let StageReport {
+            folder,
+            stages,
+            file,
+        } = report;
         return Stdout::json(&json!({ "folder": folder, "stages": stages, "file": file }));
     }
     Stdout::print(&text(&report))

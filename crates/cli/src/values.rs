@@ -12,7 +12,8 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         ("B", 1),
         ("", 1),
     ];
-    let wrong = || format!("expected bytes such as 8192, 8KB (8000) or 8KiB (8192), found {text:?}");
+    let wrong =
+        || format!("expected bytes such as 8192, 8KB (8000) or 8KiB (8192), found {text:?}");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text[digits.len()..].trim();
     let known = units.iter().find(|u| u.0.eq_ignore_ascii_case(unit));
@@ -47,7 +48,11 @@ pub fn threads(text: &str) -> Result<usize, String> {
 
 /// Units of a hidden layer.
 pub fn units(text: &str) -> Result<usize, String> {
-    let number = text.trim().parse().ok().filter(|n| (1..=65_536).contains(n));
+    let number = text
+        .trim()
+        .parse()
+        .ok()
+        .filter(|n| (1..=65_536).contains(n));
     number.ok_or_else(|| format!("expected 1 to 65536 units, found {text:?}"))
 }
 
@@ -117,7 +122,12 @@ mod tests {
 
     #[test]
     fn texts() {
-        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+        for (n, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
             assert_eq!(grouped(n), text);
         }
         assert_eq!(percent(0.8159), "81.6 %");

@@ -8,7 +8,9 @@ use std::path::Path;
 fn help_is_as_stored() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
     let here = common::Folder::new();
-    let verbs = ["measure", "grow", "train", "prune", "quantize", "pack", "run", "inspect"];
+    let verbs = [
+        "measure", "grow", "train", "prune", "quantize", "pack", "run", "inspect",
+    ];
     let mut commands: Vec<(&str, Vec<&str>)> = vec![("bantam", vec!["--help"])];
     commands.extend(verbs.map(|verb| (verb, vec![verb, "--help"])));
     for (name, args) in commands {
@@ -19,8 +21,15 @@ fn help_is_as_stored() {
             std::fs::write(&path, &ran.stdout).unwrap();
         }
         let stored = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(ran.stdout, stored, "{name}: run with BANTAM_REFRESH=1 if this is meant");
+        assert_eq!(
+            ran.stdout, stored,
+            "{name}: run with BANTAM_REFRESH=1 if this is meant"
+        );
     }
     let stored = std::fs::read_dir(folder).unwrap().count();
-    assert_eq!(stored, verbs.len() + 1, "a stored help that belongs to no command");
+    assert_eq!(
+        stored,
+        verbs.len() + 1,
+        "a stored help that belongs to no command"
+    );
 }

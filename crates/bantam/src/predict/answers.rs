@@ -37,7 +37,11 @@ impl<'a> Rows<'a> {
         target: &TargetSchema,
         files: bool,
     ) -> Result<Rows<'a>> {
-        let mut names: Vec<String> = if files { vec!["file".to_owned()] } else { Vec::new() };
+        let mut names: Vec<String> = if files {
+            vec!["file".to_owned()]
+        } else {
+            Vec::new()
+        };
         names.push(target.name.clone());
         names.extend(target.classes().iter().map(|c| format!("p_{c}")));
         let mut rows = Rows {
@@ -96,7 +100,10 @@ impl<'a> Rows<'a> {
 }
 
 fn refused(e: &std::io::Error) -> Error {
-    Error::new(ErrorKind::File, format!("the answers cannot be written: {e}"))
+    Error::new(
+        ErrorKind::File,
+        format!("the answers cannot be written: {e}"),
+    )
 }
 
 /// Probabilities from logits, computed in double precision.
@@ -251,11 +258,19 @@ mod tests {
         };
         let classes = target(TargetKind::Classes(vec!["a".into(), "b".into()]));
         let mut s = Scores::new(&classes);
-        for (output, class) in [([1.0, 0.0], 0), ([0.0, 1.0], 0), ([0.0, 1.0], 1), ([0.0, 0.0], 0)] {
+        for (output, class) in [
+            ([1.0, 0.0], 0),
+            ([0.0, 1.0], 0),
+            ([0.0, 1.0], 1),
+            ([0.0, 0.0], 0),
+        ] {
             s.add(&output, Target::Class(class));
         }
         let summary = s.summary(5, &classes);
-        assert_eq!((summary.rows, summary.n, summary.accuracy), (5, 4, Some(0.75)));
+        assert_eq!(
+            (summary.rows, summary.n, summary.accuracy),
+            (5, 4, Some(0.75))
+        );
         assert_eq!(summary.confusion, [[2, 1], [0, 1]]);
 
         let number = target(TargetKind::Number {

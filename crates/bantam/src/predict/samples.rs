@@ -89,7 +89,9 @@ fn inputs_alone(path: &Path, failed: Option<Error>) -> Result<Option<Tensor>> {
             arrays if arrays.len() == 1 => Ok(arrays.into_iter().next().map(|a| a.1)),
             arrays => {
                 let names = ["x", "X", "x_test", "X_test", "images", "data", "features"];
-                let x = arrays.into_iter().find(|(name, _)| names.contains(&name.as_str()));
+                let x = arrays
+                    .into_iter()
+                    .find(|(name, _)| names.contains(&name.as_str()));
                 x.map(|a| Some(a.1)).ok_or(e)
             }
         },
@@ -146,7 +148,7 @@ fn arranged(inputs: Tensor, schema: &Schema) -> Result<Tensor> {
         return Ok(inputs);
     }
     let inputs = inputs.cast(bantam_core::DType::F32);
-    let values = inputs.values::<f32>().map_err(shape)?;
+    let values = inputs.values::<f32>().map_err(bad_shape)?;
     if let Some(i) = values.iter().position(|v| !v.is_finite()) {
         let row = i / (values.len() / inputs.shape()[0]);
         let message = format!("expected finite numbers, found {}", values[i]);
@@ -165,7 +167,7 @@ fn images(inputs: Tensor, [c, h, w]: [usize; 3]) -> Result<Tensor> {
     match shape.as_slice() {
         [_, rest @ ..] if rest == [c, h, w] => Ok(inputs),
         &[n, height, width] if c == 1 && [height, width] == [h, w] => {
-            inputs.reshape(&[n, 1, h, w]).map_err(shape)
+            inputs.reshape(&[n, 1, h, w]).map_err(bad_shape)
         }
         [n, rest @ ..] if rest == [h, w, c] => {
             let mut planes = Vec::with_capacity(pixels.len());
@@ -174,7 +176,7 @@ fn images(inputs: Tensor, [c, h, w]: [usize; 3]) -> Result<Tensor> {
                     planes.extend(image.iter().skip(channel).step_by(c).copied());
                 }
             }
-            Tensor::new(&[*n, c, h, w], planes).map_err(shape)
+            Tensor::new(&[*n, c, h, w], planes).map_err(bad_shape)
         }
         _ => {
             let message = format!(
@@ -186,6 +188,6 @@ fn images(inputs: Tensor, [c, h, w]: [usize; 3]) -> Result<Tensor> {
     }
 }
 
-fn shape(e: bantam_core::Error) -> Error {
+fn bad_shape(e: bantam_core::Error) -> Error {
     Error::new(ErrorKind::Shape, e.to_string())
 }

@@ -86,10 +86,14 @@ pub(super) fn predict(
     let encoder = RowEncoder::new(&schema, &names).map_err(|e| e.in_file(path))?;
     encoder.notices().iter().for_each(|n| observer.warn(n));
     let rows: Vec<usize> = (0..table.rows()).collect();
-    let known = encoder.has_target().then(|| table.column(&schema.target.name)).transpose()?;
+    let known = encoder
+        .has_target()
+        .then(|| table.column(&schema.target.name))
+        .transpose()?;
     let mut session = Session::new(predictor, options.format, out, false)?;
     for rows in rows.chunks(BATCH) {
-        let x = encode_inputs(&table, &schema, rows, options.unseen).map_err(|e| e.in_file(path))?;
+        let x =
+            encode_inputs(&table, &schema, rows, options.unseen).map_err(|e| e.in_file(path))?;
         let values = x.values::<f32>()?;
         let width = schema.width();
         for (i, &row) in rows.iter().enumerate() {

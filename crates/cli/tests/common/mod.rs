@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bantam_core::op::Dense;
-use bantam_core::schema::{
-    ColumnSchema, Encoding, InputSchema, Schema, TargetKind, TargetSchema,
-};
+use bantam_core::schema::{ColumnSchema, Encoding, InputSchema, Schema, TargetKind, TargetSchema};
 use bantam_core::{DType, Dim, GraphBuilder, Op, Tensor};
 use bantam_formats::bantam::{Coder, Model, WriteOptions, write};
 use tempfile::TempDir;
@@ -43,7 +41,10 @@ pub fn run(folder: &Path, args: &[&str]) -> Ran {
 
 pub fn run_with_stdin(folder: &Path, args: &[&str], stdin: &[u8]) -> Ran {
     let mut command = command(folder, args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("the command starts");
     let mut pipe = child.stdin.take().expect("stdin is a pipe");
     // The command may end without reading all of it.
@@ -124,15 +125,31 @@ fn packed_for(schema: Schema, weights: Vec<f32>, outputs: usize) -> Vec<u8> {
     let mut x = b.input("x", DType::F32, dims);
     if schema.sample_shape().len() > 1 {
         let shape = vec![0, width as i64];
-        x = b.node("flatten", Op::Layout(bantam_core::op::Layout::Reshape { shape }), &[x]);
+        x = b.node(
+            "flatten",
+            Op::Layout(bantam_core::op::Layout::Reshape { shape }),
+            &[x],
+        );
     }
-    let w = b.weight("dense.weight", Tensor::new(&[outputs, width], weights).unwrap());
-    let bias = b.weight("dense.bias", Tensor::new(&[outputs], vec![0f32; outputs]).unwrap());
+    let w = b.weight(
+        "dense.weight",
+        Tensor::new(&[outputs, width], weights).unwrap(),
+    );
+    let bias = b.weight(
+        "dense.bias",
+        Tensor::new(&[outputs], vec![0f32; outputs]).unwrap(),
+    );
     let y = b.node("dense", Op::Dense(Dense), &[x, w, bias]);
     b.output(y);
     let mut model = Model::new(b.finish().unwrap());
     model.schema = Some(schema);
-    write(&model, &WriteOptions { coder: Coder::Store }).unwrap()
+    write(
+        &model,
+        &WriteOptions {
+            coder: Coder::Store,
+        },
+    )
+    .unwrap()
 }
 
 /// A network for `age,sex`: the older the likelier, and 2 more for men.
@@ -198,8 +215,7 @@ pub fn array_model() -> Vec<u8> {
 /// A NumPy file of 32-bit floats.
 pub fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
     let sizes: String = shape.iter().map(|s| format!("{s},")).collect();
-    let mut header =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes}), }}");
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes}), }}");
     while (10 + header.len() + 1) % 64 != 0 {
         header.push(' ');
     }
