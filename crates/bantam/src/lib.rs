@@ -1,13 +1,25 @@
-//! From data to the smallest network that does the job.
+//! From data to the smallest network that does the job: recipes, run folders, stages, reports.
+//!
+//! [`grow`] runs the whole road that a [`Recipe`] describes. Every stage leaves a file in the run
+//! folder; what is there is not done again, and a run that is killed anywhere goes on. This crate
+//! prints nothing and reads no arguments: an [`Observer`](watch::Observer) is told what happens.
 #![forbid(unsafe_code)]
 
 mod error;
+mod fitting;
+mod folder;
+mod grow;
 pub mod inspect;
 pub mod predict;
+mod prepare;
 pub mod recipe;
 pub mod report;
 pub mod results;
+mod road;
+mod sizing;
 pub mod watch;
 
 pub use error::{Error, ErrorKind, Result};
+pub use grow::{RunOptions, StageName, StageReport, default_recipe, grow, measure, run_stage};
+pub use inspect::{Inspection, inspect};
 pub use recipe::Recipe;

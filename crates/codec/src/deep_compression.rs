@@ -255,6 +255,10 @@ mod tests {
             let bytes = encode(&levels, gap_bits);
             prop_assert_eq!(decode(&bytes, levels.len())?, levels);
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
 
         #[test]
         fn any_bytes_decode_without_panic(bytes: Vec<u8>, len in 0..5000usize) {

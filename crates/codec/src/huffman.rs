@@ -438,6 +438,10 @@ mod tests {
             let bytes = encode(&symbols, 300, max_bits);
             prop_assert_eq!(decode(&bytes, 300, symbols.len())?, symbols);
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
 
         #[test]
         fn any_bytes_decode_without_panic(bytes: Vec<u8>, n_symbols in 0..300usize, len in 0..300usize) {

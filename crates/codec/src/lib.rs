@@ -15,7 +15,8 @@
 //! | [`weights`] | matrices of quantized weights, adaptive, two-dimensional contexts |
 //! | [`deep_compression`] | the sparse format of Han et al. 2016, for comparison |
 //!
-//! Probability models use integer arithmetic only, so that every machine decodes the same symbols.
+//! Their sizes are compared with [`entropy_order0`]. Probability models use integer arithmetic only,
+//! so that every machine decodes the same symbols.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

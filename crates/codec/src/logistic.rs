@@ -157,7 +157,7 @@ pub(crate) struct Mixer {
 
 impl Mixer {
     /// For each of the given vectors (16 fraction bits), `n_sets` that start like it, numbered one
-    /// vector after another. Trained at `rate` (16 fraction bits, at most 700), faster at first.
+    /// vector after another. Trained at `rate` (16 fraction bits, at most 600), faster at first.
     pub(crate) fn new<const N: usize>(initial: &[[i32; N]], n_sets: usize, rate: i32) -> Mixer {
         Mixer {
             n_inputs: N,

@@ -301,6 +301,10 @@ mod tests {
         ) {
             assert_round_trip(&decisions);
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
 
         #[test]
         fn any_bytes_decode_without_panic(bytes: Vec<u8>, probabilities: Vec<u16>) {

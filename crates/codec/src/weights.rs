@@ -110,7 +110,8 @@ pub fn encode(matrices: &[Matrix<'_>]) -> Vec<u8> {
     [&[PROFILE_1], &coder.finish()[..]].concat()
 }
 
-/// Decodes what [`encode`] wrote, given the shapes of its matrices in order.
+/// Decodes what [`encode`] wrote, given the shapes of its matrices in order. Time and working
+/// memory are proportional to the number of levels, whatever the bytes are.
 ///
 /// # Errors
 ///

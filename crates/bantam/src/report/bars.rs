@@ -50,8 +50,8 @@ pub(super) struct Intervals {
     pub axis: String,
     /// Whether equal distances are equal factors.
     pub log: bool,
-    /// The value of no effect, with its name.
-    pub zero: Option<(f64, String)>,
+    /// The value of no effect.
+    pub zero: Option<f64>,
     /// The rows.
     pub rows: Vec<IntervalRow>,
 }
@@ -78,7 +78,7 @@ pub(super) fn intervals(figure: &Intervals) -> String {
     let values = ends
         .flat_map(|(a, b)| [a, b])
         .chain(figure.rows.iter().filter_map(|r| r.point))
-        .chain(figure.zero.iter().map(|z| z.0));
+        .chain(figure.zero);
     let scale = Scale::new(
         values,
         Unit::Plain,
@@ -96,7 +96,7 @@ pub(super) fn intervals(figure: &Intervals) -> String {
             bottom + 17.0,
         );
     }
-    if let Some((value, _)) = figure.zero {
+    if let Some(value) = figure.zero {
         let at = scale.at(value);
         body += &format!("<path class=\"rule\" d=\"M{at:.1} 4V{bottom}\"/>");
     }
@@ -184,7 +184,7 @@ pub(super) fn histograms(pair: &Pair) -> String {
         &pair.says[1],
     );
     if usable {
-        let inner = Scale::new([low, high].into_iter(), Unit::Plain, false, (0.0, 1.0), 4);
+        let inner = Scale::new([low, high].into_iter(), Unit::Plain, false, (0.0, 1.0), 5);
         for (value, label) in inner.ticks() {
             let share = (value - low) / (high - low);
             if (-1e-6..=1.0 + 1e-6).contains(&share) {

@@ -16,6 +16,13 @@ const MOST_LEFT_OUT: usize = 12;
 /// Below this difference, two capacities are the same: the spread of trees over encodings.
 const SAME: f64 = 0.15;
 
+/// What the rows of the table of capacities are.
+const METHODS: &str = "<p class=\"soft\">Threshold sort: label changes along the rows sorted by the plain \
+    sum of their columns. Tree, every row: splits of a decision tree that answers every row it can, rule \
+    and noise. Tree, the rule: splits that pay on rows not seen. Random order: what the sort is expected \
+    to find in rows in random order. Permuted labels: mean of draws, and the interval that holds 90 % of \
+    them.</p>";
+
 /// The data: rows, classes, columns, capacities.
 pub(super) fn data(result: &RunResult) -> String {
     let Some(measured) = &result.measured else {
@@ -49,8 +56,8 @@ fn overview(m: &Measured) -> String {
     let mut out = facts(&list);
     if m.irreducible_error > 0.0 && m.classes > 0 {
         out += &format!(
-            "<p class=\"soft\">{} of the rows are equal in every column to rows with another label; \
-             no network can answer those.</p>",
+            "<p class=\"soft\">{} of the rows cannot be answered by any rule, because rows that are equal in \
+             every column have other labels.</p>",
             percent(m.irreducible_error, 1)
         );
     }
@@ -115,21 +122,21 @@ fn capacities(m: &Measured) -> String {
     ];
     let rows = vec![
         vec![
-            "Threshold sort: label changes along the sum of the columns".to_owned(),
+            "Threshold sort".to_owned(),
             count(sort.changes as u64),
             digits(sort.null, 3),
             interval(&sort.permuted),
             ratio(sort.changes, &sort.permuted),
         ],
         vec![
-            "Decision tree: splits that answer every row (rule and noise)".to_owned(),
+            "Tree, every row".to_owned(),
             count(tree.memorise as u64),
             NONE.to_owned(),
             interval(&tree.permuted),
             ratio(tree.memorise, &tree.permuted),
         ],
         vec![
-            "Decision tree: splits that pay on rows not seen (the rule)".to_owned(),
+            "Tree, the rule".to_owned(),
             count(tree.needed as u64),
             NONE.to_owned(),
             NONE.to_owned(),
@@ -137,7 +144,10 @@ fn capacities(m: &Measured) -> String {
         ],
     ];
     let table = table("figures", "Capacity estimates, in decisions", &heads, &rows);
-    format!("{table}<div class=\"plots\">{}</div>", against_null(m))
+    format!(
+        "{table}{METHODS}<div class=\"plots\">{}</div>",
+        against_null(m)
+    )
 }
 
 fn interval(i: &Interval) -> String {
@@ -185,10 +195,10 @@ fn against_null(m: &Measured) -> String {
             .to_owned(),
         axis: "decisions needed / mean of permuted labels".to_owned(),
         log: false,
-        zero: Some((1.0, "permuted labels".to_owned())),
+        zero: Some(1.0),
         rows: vec![
             row("Threshold sort", sort.changes, &sort.permuted),
-            row("Decision tree, every row", m.tree.memorise, &m.tree.permuted),
+            row("Tree, every row", m.tree.memorise, &m.tree.permuted),
         ],
     })
 }

@@ -4,7 +4,7 @@
 //! security policy; every text that comes from data is escaped. It follows the reader's light or dark
 //! scheme, narrow screens and paper. The same result gives the same bytes.
 //!
-//! Plots are drawn by our own small writer ([`scale`], [`plot`], [`bars`]) rather than by a library.
+//! Plots are drawn by our own small writer (`scale`, `plot`, `bars`) rather than by a library.
 //! The established one, plotters 0.3.7, had no release within a year; the well-kept ones draw in the
 //! browser with a script (charming) or fix every colour in the file and bring dozens of kinds of plot
 //! (kuva). This page needs lines, bars and intervals whose colours come from its style sheet, or a
@@ -106,7 +106,7 @@ fn sections(result: &RunResult, metric: Metric) -> Vec<Section> {
         ),
         section(
             "tradeoff",
-            &TRADE_OFF[usize::from(!metric.classes)],
+            TRADE_OFF[usize::from(!metric.classes)],
             "Trade-off",
             training::trade_off(result, metric),
         ),

@@ -109,6 +109,9 @@ fn sizes(result: &RunResult) -> String {
             ]
         })
         .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
     table(
         "bars",
         "The network in three forms",
@@ -120,19 +123,29 @@ fn sizes(result: &RunResult) -> String {
 /// Whether the decoded file answers as the tuned network did.
 pub(super) fn parity(result: &RunResult) -> String {
     let file = &result.file;
+    if result.test.n == 0 {
+        return "<p>There were no test rows to compare answers on.</p>".to_owned();
+    }
     let n = counted(result.test.n as u64, "test row", "test rows");
     let verdict = match file.changed_answers {
-        0 => format!("The file answers all {n} as the tuned network did."),
-        1 => format!("The file answers 1 of {n} differently from the tuned network."),
+        0 if result.classes.is_empty() => String::new(),
+        0 => format!("The file answers all {n} as the tuned network did. "),
         changed => {
             let changed = count(changed as u64);
-            format!("The file answers {changed} of {n} differently from the tuned network.")
+            format!("The file answers {changed} of {n} differently from the tuned network. ")
         }
     };
-    format!(
-        "<p>{verdict} The largest difference of any output is {}.</p>",
-        digits(file.parity, 2)
-    )
+    let difference = if file.parity.is_finite() {
+        format!(
+            "The largest difference of any output from the tuned network’s, over {n}, is {}.",
+            digits(file.parity, 2)
+        )
+    } else {
+        "The largest difference of any output is not a finite number: do not use this file before that is \
+         explained."
+            .to_owned()
+    };
+    format!("<p>{verdict}{difference}</p>")
 }
 
 /// Commands for the finished file.

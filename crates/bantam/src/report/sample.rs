@@ -228,10 +228,10 @@ fn titanic_measured() -> Measured {
 
 fn digits_round(k: usize, total: usize) -> Round {
     let density = 0.8f64.powi(k as i32);
-    let loss = (0.03 / density).powf(2.2) * 0.0025;
+    let loss = (0.03 / density).powf(2.2) * 0.0025 * 0.3;
     let wobble = ((k * 37 % 11) as f64 - 5.0) * 0.00012;
     let bump = 0.0016 * (k as f64 / 8.0).min(1.0);
-    let validation = 0.9826 + bump + wobble - loss - 0.0018 * (k as f64 / 12.0).powi(6);
+    let validation = 0.9826 + bump + wobble - loss - 0.0007 * (k as f64 / 12.0).powi(6);
     Round {
         round: k,
         remaining: (total as f64 * density) as usize,

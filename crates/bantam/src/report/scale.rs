@@ -107,7 +107,7 @@ impl Scale {
         let (low, high) = (self.low.log10(), self.high.log10());
         let decades = high - low;
         if decades < 0.8 {
-            let (first, last, step) = round_out(self.low, self.high, 4, self.unit);
+            let (first, last, step) = round_out(self.low, self.high, 6, self.unit);
             let n = ((last - first) / step).round() as usize;
             let ticks = (0..=n).map(|i| first + i as f64 * step);
             return ticks
@@ -218,6 +218,10 @@ mod tests {
             (
                 labels(&[-1e-5, 2e-5], Unit::Plain, false),
                 "−1×10⁻⁵ 0 1×10⁻⁵ 2×10⁻⁵",
+            ),
+            (
+                labels(&[340.0, 710.0], Unit::Bytes, true),
+                "400B 500B 600B 700B",
             ),
         ];
         for (found, expected) in cases {

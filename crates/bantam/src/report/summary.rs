@@ -60,7 +60,7 @@ fn spread(score: &Score, metric: Metric) -> String {
     }
     let unit = if metric.classes { " points" } else { "" };
     format!(
-        "± {}{unit} standard error, n = {rows}",
+        "± {}{unit} standard error, n\u{202f}=\u{202f}{rows}",
         metric.spread(score.standard_error)
     )
 }
@@ -93,18 +93,11 @@ fn reading(result: &RunResult, metric: Metric) -> String {
             metric.name(),
             metric.difference(difference),
         );
-        let error = test.standard_error.hypot(dense.standard_error);
-        out += &match error.is_finite() && error > 0.0 {
-            true if difference.abs() < 2.0 * error => format!(
-                "; the standard error of such a difference is about {} or less, so these rows do not tell it from no change.",
-                metric.spread(error)
-            ),
-            true => format!(
-                "; the standard error of such a difference is about {} or less.",
-                metric.spread(error)
-            ),
-            false => ".".to_owned(),
-        };
+        out += &doubt(
+            difference,
+            test.standard_error.hypot(dense.standard_error),
+            metric,
+        );
     }
     if let Some(measured) = result.measured.as_ref().filter(|_| metric.classes) {
         out += &format!(
@@ -113,6 +106,23 @@ fn reading(result: &RunResult, metric: Metric) -> String {
         );
     }
     out
+}
+
+/// How far a difference can be trusted. Both networks answered the same rows, which makes the true
+/// error smaller than that of separate rows; how much is not known here, so no verdict is given that
+/// the difference is chance.
+fn doubt(difference: f64, error: f64, metric: Metric) -> String {
+    if !error.is_finite() || error <= 0.0 {
+        return ".".to_owned();
+    }
+    let clear = match difference.abs() > 2.0 * error {
+        true => "; this is more than chance",
+        false => "",
+    };
+    format!(
+        " (standard error {} on separate rows, less on the same rows as here{clear}).",
+        metric.spread(error)
+    )
 }
 
 /// The road: every stage and where it left the network.
@@ -137,15 +147,6 @@ pub(super) fn road(result: &RunResult, metric: Metric) -> String {
 }
 
 fn step(stage: &Stage, result: &RunResult, metric: Metric) -> String {
-    let dense = result.file.dense_bytes;
-    let smaller = if stage.bytes == 0 || dense <= stage.bytes {
-        String::new()
-    } else {
-        format!(
-            " <span class=\"soft\">({} smaller)</span>",
-            times(dense, stage.bytes)
-        )
-    };
     let error = result.test.standard_error;
     let rows = [
         (
@@ -159,11 +160,14 @@ fn step(stage: &Stage, result: &RunResult, metric: Metric) -> String {
         ("not 0".to_owned(), count(stage.nonzero as u64)),
         (
             "size".to_owned(),
-            if stage.bytes == 0 {
-                NONE.to_owned()
-            } else {
-                format!("{}{smaller}", bytes(stage.bytes))
+            match stage.bytes {
+                0 => NONE.to_owned(),
+                n => bytes(n),
             },
+        ),
+        (
+            "dense / this".to_owned(),
+            times(result.file.dense_bytes, stage.bytes),
         ),
         ("time".to_owned(), seconds(stage.seconds)),
     ];
@@ -182,7 +186,7 @@ fn step(stage: &Stage, result: &RunResult, metric: Metric) -> String {
 fn about(stage: &str) -> &'static str {
     match stage {
         "train" => "the dense network",
-        "prune" => "weights taken out in rounds",
+        "prune" => "weights taken out",
         "quantize" => "few values a layer, tuned",
         "pack" => "one file, entropy-coded",
         _ => "",

@@ -211,8 +211,8 @@ fn numbers_have_no_confusion_and_no_accuracy() {
     assert!(!page.contains("Test accuracy") && !page.contains("largest class"));
 }
 
-#[test]
-fn hostile_texts_stay_texts() {
+/// A result whose every text tries to leave its place, and is long.
+fn hostile() -> RunResult {
     let bad = "</title></style><script src=http://x>\"'><img src=x onerror=y>&\u{202e}\u{0}";
     let mut result = titanic();
     let set = |text: &mut String| *text = bad.to_owned();
@@ -242,6 +242,12 @@ fn hostile_texts_stay_texts() {
         .iter_mut()
         .for_each(|l| (set(&mut l.name), set(&mut l.op)).0);
     result.histograms.iter_mut().for_each(|h| set(&mut h.name));
+    result
+}
+
+#[test]
+fn hostile_texts_stay_texts() {
+    let result = hostile();
     let page = render(&result);
     check_well_formed(&page);
     for word in ["<script", "<img", "\u{202e}", "\u{0}"] {
@@ -345,6 +351,16 @@ fn empty_histogram() -> Histogram {
 }
 
 #[test]
+fn parity_claims_only_what_was_found() {
+    let mut result = digits();
+    result.file.changed_answers = 3;
+    assert!(text(&check(&result)).contains("answers 3 of 10 000 test rows differently"));
+    result.file.parity = f64::NAN;
+    assert!(text(&check(&result)).contains("not a finite number"));
+    assert!(text(&check(&nothing())).contains("no test rows to compare"));
+}
+
+#[test]
 fn many_classes_become_pairs() {
     let mut result = digits();
     result.classes = (0..30).map(|c| format!("kind {c}")).collect();
@@ -383,6 +399,7 @@ fn sample_pages_can_be_looked_at() {
         ("titanic", titanic()),
         ("prices", prices()),
         ("nothing", nothing()),
+        ("hostile", hostile()),
     ] {
         std::fs::write(folder.join(name).with_extension("html"), render(&result)).unwrap();
     }

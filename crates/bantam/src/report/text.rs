@@ -171,7 +171,13 @@ pub(super) fn share(part: u64, whole: u64) -> String {
 
 /// A size in human units, without its exact number of bytes.
 pub(super) fn size(bytes: u64) -> String {
-    size_of(bytes as f64)
+    let (value, unit) = scaled(bytes as f64);
+    let places = match value {
+        v if v >= 99.95 || bytes < 1000 => 0,
+        v if v >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{}{THIN}{unit}", fixed(value, places))
 }
 
 /// A size that need not be whole, as on an axis.
@@ -179,6 +185,11 @@ pub(super) fn size_of(bytes: f64) -> String {
     if !bytes.is_finite() {
         return NONE.to_owned();
     }
+    let (value, unit) = scaled(bytes);
+    format!("{}{THIN}{unit}", digits(value, 3))
+}
+
+fn scaled(bytes: f64) -> (f64, &'static str) {
     let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut value = bytes;
     let mut unit = 0;
@@ -186,7 +197,7 @@ pub(super) fn size_of(bytes: f64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    format!("{}{THIN}{}", digits(value, 3), units[unit])
+    (value, units[unit])
 }
 
 /// A size in human units that tells its exact bytes when pointed at.
@@ -314,7 +325,8 @@ mod tests {
             (percent(f64::INFINITY, 1), "–"),
             (share(0, 0), "–"),
             (size(999), "999\u{202f}B"),
-            (size(999_999), "1\u{202f}MB"),
+            (size(999_999), "1.00\u{202f}MB"),
+            (size_of(1e6), "1\u{202f}MB"),
             (size(1_066_440), "1.07\u{202f}MB"),
             (seconds(0.0123), "12\u{202f}ms"),
             (seconds(75.0), "1\u{202f}min 15\u{202f}s"),

@@ -277,7 +277,7 @@ fn rounds(result: &RunResult, metric: Metric) -> String {
         .iter()
         .map(|r| {
             let mark = if r.round == result.chosen_round {
-                " <b>chosen</b>"
+                "\u{202f}<b>chosen</b>"
             } else {
                 ""
             };

@@ -83,8 +83,7 @@ pub(super) fn layers(result: &RunResult) -> String {
         "Layers of the file, for one sample",
         &heads,
         &rows,
-    ) + "<p class=\"soft\">Bits: of an index into the layer’s codebook; 32 where values are plain. \
-           Multiply-adds count every stored weight, the zeros among them too.</p>"
+    ) + "<p class=\"soft\">Bits: of an index into the layer’s codebook; 32 where values are plain.</p>"
 }
 
 fn row(layer: &Layer) -> Vec<String> {

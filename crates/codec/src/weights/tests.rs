@@ -250,6 +250,39 @@ fn a_code_that_ends_early_stops_the_decoder() {
     assert_eq!(error.kind(), ErrorKind::Truncated);
 }
 
+#[test]
+fn time_is_linear_in_rows() {
+    // Anything quadratic in the rows would take minutes.
+    let shape = shape(1 << 18, 2, 1, 1);
+    let levels = independent(&shape, 300, &mut Random(3));
+    assert_round_trip("tall", &[(shape, levels)]);
+}
+
+/// The model is part of the file format. If this fails, the change needs a new profile.
+#[test]
+fn golden_bytes_of_profile_1() {
+    let mut random = Random(2026);
+    let (first, second) = (shape(12, 49, 7, 3), shape(6, 12, 1, 20));
+    let data = [
+        (first, structured(&first, &mut random)),
+        (
+            second,
+            (0..72)
+                .map(|i| if i % 5 == 0 { 0 } else { (i * i) % 41 - 20 })
+                .collect(),
+        ),
+    ];
+    let bytes = assert_round_trip("golden", &data);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, GOLDEN);
+}
+
+const GOLDEN: &str = "010cdd4301fea2a909aa4ae2297804d0307278eb7b40ebaf88e702f2998152e67e619075398616f0\
+    07a2b7b7a2d7033db988a756cfb40cdb2f92b670cdc3714a9e41c863413bb66a8964009597e9616e\
+    11394a51928930c4e6f5646a5cf2c5c5d8c833a0fbc5a348991e3803bd996231114206920207c8d5\
+    80989aa8737c573e1e455ca61c03127a21b7e0552459156f24913a6807278c58bdd6352ded24faa0\
+    a53def62bd5b9d2cf789718b84d98a5bd2f62b";
+
 fn matrices() -> impl Strategy<Value = Vec<Layer>> {
     let matrix = (0..20usize, 0..40usize, 0..12usize, 0..40i32, any::<u64>()).prop_map(
         |(rows, cols, stride, max, seed)| {
@@ -281,6 +314,10 @@ proptest! {
     fn round_trip(data in matrices()) {
         assert_round_trip("random", &data);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn mutated_bytes_decode_without_panic(

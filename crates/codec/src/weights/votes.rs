@@ -9,7 +9,7 @@ use super::tally::fraction;
 use crate::logistic::{Logit, stretch};
 
 /// Only the last so many rows with a nonzero level in a column vote there, which bounds the time.
-const MAX_VOTERS: usize = 256;
+const MAX_VOTERS: usize = 128;
 
 /// Weights have 8 fraction bits.
 const ONE: i64 = 256;
@@ -28,13 +28,26 @@ struct Voter {
     sign_weight: i32,
 }
 
+impl Voter {
+    /// A row that the current one shares nothing with yet.
+    fn asleep(n_nonzero: u32) -> Voter {
+        Voter {
+            n_nonzero,
+            ..Voter::default()
+        }
+    }
+}
+
 /// The votes of the rows coded so far.
 #[derive(Debug)]
 pub(super) struct Votes {
     voters: Vec<Voter>,
     /// By column: the rows that are nonzero there, and whether positive.
     columns: Vec<Vec<(u32, bool)>>,
+    /// The voters that the current row shares a column with.
+    awake: Vec<u32>,
     total_weight: u64,
+    /// Of the current row so far.
     n_nonzero: u32,
 }
 
@@ -43,6 +56,7 @@ impl Votes {
         Votes {
             voters: Vec::new(),
             columns: vec![Vec::new(); cols],
+            awake: Vec::new(),
             total_weight: 0,
             n_nonzero: 0,
         }
@@ -76,6 +90,9 @@ impl Votes {
         let column = &self.columns[c];
         for &(r, other_positive) in &column[column.len().saturating_sub(MAX_VOTERS)..] {
             let voter = &mut self.voters[r as usize];
+            if voter.n_shared == 0 {
+                self.awake.push(r);
+            }
             voter.n_shared += 1;
             voter.agreement += if positive == other_positive { 1 } else { -1 };
             // What rows of these densities share by chance, in units of 1/256.
@@ -90,28 +107,29 @@ impl Votes {
         }
     }
 
-    /// Makes the current row an earlier one.
+    /// Makes the current row, which is `levels`, an earlier one.
     pub(super) fn finish_row(&mut self, levels: &[i32]) {
         let r = self.voters.len() as u32;
         for (column, &level) in self.columns.iter_mut().zip(levels) {
             if level != 0 {
+                if column.len() == 2 * MAX_VOTERS {
+                    column.drain(..MAX_VOTERS);
+                }
                 column.push((r, level > 0));
             }
         }
-        self.voters.push(Voter {
-            n_nonzero: self.n_nonzero,
-            ..Voter::default()
-        });
-        for voter in &mut self.voters {
-            *voter = Voter {
-                n_nonzero: voter.n_nonzero,
-                ..Voter::default()
-            };
+        // Only those that changed, or a matrix of many short rows would take quadratic time.
+        for r in self.awake.drain(..) {
+            let voter = &mut self.voters[r as usize];
+            *voter = Voter::asleep(voter.n_nonzero);
         }
+        self.voters.push(Voter::asleep(self.n_nonzero));
         self.total_weight = 0;
         self.n_nonzero = 0;
     }
 
+    /// The rows that vote in column `c`.
+    #[inline]
     fn voters_of(&self, c: usize) -> &[(u32, bool)] {
         let column = &self.columns[c];
         &column[column.len().saturating_sub(MAX_VOTERS)..]

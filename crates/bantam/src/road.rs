@@ -1,0 +1,481 @@
+//! The road of one run: measure, train, prune, quantize, pack, report. Each stage finds what earlier
+//! ones left in the run folder, does its part unless its own file is there, and leaves a file.
+
+use std::time::Instant;
+
+use bantam_compress::{
+    CodebookOptions, IterativeOptions, Magnitude, Retrain, RoundRecord, RoundRequest, RoundResult,
+    Sparsity, choose, crop, next_round, order_units, quantize,
+};
+use bantam_core::Graph;
+use bantam_data::Source;
+use bantam_formats::bantam::{self as container, Coder, Model, ReadLimits, WriteOptions};
+use bantam_train::{Evaluation, Fitted, evaluate, models};
+use serde::{Deserialize, Serialize};
+
+use crate::folder::{Folder, damaged};
+use crate::prepare::Prepared;
+use crate::recipe::{self, ModelKind};
+use crate::results::{Epoch, Measured, Round, Score, Sized, Stage};
+use crate::watch::Observer;
+use crate::{Error, ErrorKind, Recipe, Result, fitting, sizing};
+
+/// Number of stages that are shown.
+pub(crate) const STAGES: usize = 6;
+
+const MEASURED: &str = "1-measure.json";
+
+/// A run under way.
+pub(crate) struct Road<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) folder: Folder,
+    pub(crate) data: Prepared,
+    pub(crate) observer: &'a mut dyn Observer,
+}
+
+/// What the first stage leaves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Measurements {
+    pub(crate) measured: Option<Measured>,
+    pub(crate) sized: Option<Sized>,
+}
+
+/// A round with its codebooks tuned, as the quantize stage leaves it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Tuned {
+    pub(crate) round: usize,
+    pub(crate) validation_accuracy: f64,
+    pub(crate) test_accuracy: f64,
+    pub(crate) bytes: u64,
+    pub(crate) seconds: f64,
+    pub(crate) epochs: Vec<Epoch>,
+}
+
+/// The rounds of pruning with their graphs.
+pub(crate) struct Rounds {
+    pub(crate) records: Vec<RoundRecord>,
+    pub(crate) rounds: Vec<Round>,
+}
+
+impl Road<'_> {
+    /// Measures the training rows and sizes the starting network.
+    pub(crate) fn measure(&mut self) -> Result<Measurements> {
+        self.observer.stage("measure", 1, STAGES);
+        if let Some(done) = self.folder.read_json(MEASURED)? {
+            self.observer.reused("measure");
+            return Ok(done);
+        }
+        let measurements = sizing::measure(self.recipe, &self.data)?;
+        if let Some(sized) = &measurements.sized {
+            self.observer.note(&sized.explanation);
+        }
+        self.folder.write_json(MEASURED, &measurements)?;
+        Ok(measurements)
+    }
+
+    /// The network with fresh weights that the recipe asks for.
+    pub(crate) fn initial(&self, measurements: &Measurements) -> Result<Graph> {
+        let (shape, outputs) = (self.data.sample_shape(), self.data.outputs());
+        let seed = self.recipe.seed;
+        match self.recipe.model.kind {
+            ModelKind::Mlp => {
+                let sized = measurements.sized.as_ref().map(|s| s.hidden.clone());
+                let hidden = match &self.recipe.model.hidden[..] {
+                    [] => sized.unwrap_or_else(|| vec![sizing::HIDDEN_FOR_NUMBERS]),
+                    given => given.to_vec(),
+                };
+                Ok(models::mlp(
+                    &self.recipe.name,
+                    shape,
+                    &hidden,
+                    outputs,
+                    seed,
+                )?)
+            }
+            ModelKind::Lenet5Caffe => {
+                let shape: &[usize; 3] = shape.try_into().map_err(|_| {
+                    let message = format!("lenet-5-caffe needs images, found samples of {shape:?}");
+                    Error::new(ErrorKind::Recipe, message)
+                })?;
+                models::lenet_5_caffe(shape, outputs, seed)
+                    .map_err(|e| Error::new(ErrorKind::Recipe, format!("images of {shape:?}: {e}")))
+            }
+        }
+    }
+
+    /// Trains the dense network: round 0.
+    pub(crate) fn train(&mut self, initial: &Graph) -> Result<Rounds> {
+        self.observer.stage("train", 2, STAGES);
+        self.folder.make("2-train")?;
+        let mut rounds = Rounds {
+            records: Vec::new(),
+            rounds: Vec::new(),
+        };
+        let request = next_round(initial, &rounds.records, &self.options())?
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "there is no round 0"))?;
+        self.round(&request, &mut rounds)?;
+        let accuracy = rounds.rounds[0].validation_accuracy;
+        if accuracy < self.recipe.budget.min_accuracy {
+            let message = format!(
+                "the dense network reaches {accuracy:.4} on validation, the budget asks for {}",
+                self.recipe.budget.min_accuracy
+            );
+            let hint = format!(
+                "the nearest point is --min-accuracy {:.4}",
+                floor4(accuracy)
+            );
+            return Err(Error::new(ErrorKind::Budget, message).with_hint(hint));
+        }
+        Ok(rounds)
+    }
+
+    fn options(&self) -> IterativeOptions {
+        let p = &self.recipe.prune;
+        let rewinding = match p.rewinding {
+            recipe::Rewinding::LearningRate => bantam_compress::Rewinding::LearningRate,
+            recipe::Rewinding::Weight => bantam_compress::Rewinding::Weight,
+            recipe::Rewinding::FineTune => bantam_compress::Rewinding::FineTune,
+        };
+        let magnitude = Magnitude {
+            fraction: p.fraction,
+            exclude: p.exclude.clone(),
+            ..Magnitude::default()
+        };
+        IterativeOptions {
+            magnitude,
+            rewinding,
+            max_rounds: p.max_rounds,
+            min_density: p.min_density,
+            max_drop: self.recipe.budget.max_drop,
+            patience_rounds: p.patience,
+        }
+    }
+
+    /// Prunes round by round until the accuracy has fallen too far, or, with a limit on the file,
+    /// until it is small enough.
+    pub(crate) fn prune(&mut self, initial: &Graph, mut rounds: Rounds) -> Result<Rounds> {
+        self.observer.stage("prune", 3, STAGES);
+        self.folder.make("3-prune")?;
+        loop {
+            let mut options = self.options();
+            let limit = self.recipe.budget.max_bytes;
+            if limit > 0 && rounds.rounds.last().is_some_and(|r| r.bytes > limit) {
+                options.patience_rounds = usize::MAX;
+            }
+            match next_round(initial, &rounds.records, &options)? {
+                Some(request) => self.round(&request, &mut rounds)?,
+                None => return Ok(rounds),
+            }
+        }
+    }
+
+    /// Trains one round, or takes it from its files.
+    fn round(&mut self, request: &RoundRequest, rounds: &mut Rounds) -> Result<()> {
+        let i = request.index;
+        let stem = round_stem(i);
+        let [model, record] = [format!("{stem}.bantam"), format!("{stem}.json")];
+        let found: Option<Round> = self.folder.read_json(&record)?;
+        let round = match found {
+            Some(round) => round,
+            None => self.train_round(request, &stem)?,
+        };
+        let graph = self.load(&model)?;
+        let result = RoundResult {
+            graph,
+            validation_accuracy: round.validation_accuracy,
+            validation_loss: round.validation_loss,
+        };
+        self.observer.note(&format!(
+            "round {i}: {} of {} weights ({:.2} %), validation {:.2} %, about {} bytes packed",
+            round.remaining,
+            round.total,
+            100.0 * round.remaining as f64 / round.total.max(1) as f64,
+            100.0 * round.validation_accuracy,
+            round.bytes,
+        ));
+        rounds.records.push(request.finish(result)?);
+        rounds.rounds.push(round);
+        Ok(())
+    }
+
+    fn train_round(&mut self, request: &RoundRequest, stem: &str) -> Result<Round> {
+        let started = Instant::now();
+        let seed = self.recipe.seed;
+        let config = fitting::full(&self.recipe.train, seed, 1 + request.index as u64);
+        let config = match request.retrain {
+            Retrain::Full => config,
+            Retrain::FineTune => fitting::fine_tune(config, self.recipe.prune.fine_tune_epochs),
+        };
+        let what = match request.index {
+            0 => "training the dense network".to_owned(),
+            i => format!("round {i}"),
+        };
+        let checkpoint = format!("{stem}.checkpoint");
+        let fitted = self.fit(&request.graph, &config, &checkpoint, &what)?;
+        let test = evaluate(&fitted.graph, &self.data.test()?)?;
+        let sparsity = Sparsity::of(&fitted.graph);
+        let round = Round {
+            round: request.index,
+            remaining: sparsity.remaining(),
+            total: sparsity.total(),
+            validation_accuracy: fitted.validation.accuracy,
+            validation_loss: fitted.validation.loss,
+            test_accuracy: test.accuracy,
+            bytes: self.estimate(&fitted.graph)?,
+            seconds: started.elapsed().as_secs_f64(),
+            epochs: fitting::epochs(&fitted.history),
+        };
+        self.save(&fitted.graph, &format!("{stem}.bantam"), Coder::Store)?;
+        self.folder.write_json(&format!("{stem}.json"), &round)?;
+        self.folder.remove(&checkpoint)?;
+        Ok(round)
+    }
+
+    fn fit(
+        &mut self,
+        graph: &Graph,
+        config: &bantam_train::Config,
+        checkpoint: &str,
+        what: &str,
+    ) -> Result<Fitted> {
+        let (train, validation) = (self.data.train()?, self.data.validation()?);
+        let sources: [&dyn Source; 2] = [&train, &validation];
+        fitting::run(
+            graph,
+            sources,
+            config,
+            &self.folder,
+            checkpoint,
+            what,
+            self.observer,
+        )
+    }
+
+    /// Codebooks for the sparsest round that keeps the budget once they are tuned; the neighbouring
+    /// rounds are tried when it does not, and when none does the budget is refused.
+    pub(crate) fn quantize(&mut self, rounds: &Rounds) -> Result<Tuned> {
+        self.observer.stage("quantize", 4, STAGES);
+        self.folder.make("4-quantize")?;
+        let budget = &self.recipe.budget;
+        let baseline = rounds.rounds[0].validation_accuracy;
+        let least = (baseline - budget.max_drop).max(budget.min_accuracy);
+        let mut i = choose(&rounds.records, budget.max_drop, baseline).unwrap_or(0);
+        let mut tried: Vec<Tuned> = Vec::new();
+        loop {
+            let tuned = self.tuned(&rounds.records[i])?;
+            let small = budget.max_bytes == 0 || tuned.bytes <= budget.max_bytes;
+            let right = tuned.validation_accuracy >= least - 1e-12;
+            self.observer.note(&format!(
+                "round {i} with codebooks: {} bytes, validation {:.2} %",
+                tuned.bytes,
+                100.0 * tuned.validation_accuracy
+            ));
+            tried.push(tuned);
+            if small && right {
+                return Ok(tried.swap_remove(tried.len() - 1));
+            }
+            let next = if small { i.checked_sub(1) } else { Some(i + 1) };
+            match next {
+                Some(n) if n < rounds.records.len() && tried.iter().all(|t| t.round != n) => i = n,
+                _ => return Err(self.refusal(&tried, least)),
+            }
+        }
+    }
+
+    fn refusal(&self, tried: &[Tuned], least: f64) -> Error {
+        let budget = &self.recipe.budget;
+        let right = |t: &&Tuned| t.validation_accuracy >= least - 1e-12;
+        let smallest = tried.iter().filter(right).min_by_key(|t| t.bytes);
+        let limit = budget.max_bytes;
+        let best = tried
+            .iter()
+            .filter(|t| limit == 0 || t.bytes <= limit)
+            .max_by(|a, b| a.validation_accuracy.total_cmp(&b.validation_accuracy));
+        let mut message = format!("no network of this run keeps {least:.4} on validation");
+        if limit > 0 {
+            message.push_str(&format!(" within {limit} bytes"));
+        }
+        let mut nearest = Vec::new();
+        if let Some(t) = smallest {
+            nearest.push(format!("{} bytes at {:.4}", t.bytes, t.validation_accuracy));
+        }
+        if let Some(t) = best {
+            nearest.push(format!("{:.4} in {} bytes", t.validation_accuracy, t.bytes));
+        }
+        let hint = format!("the nearest points are {}", nearest.join(" and "));
+        Error::new(ErrorKind::Budget, message).with_hint(hint)
+    }
+
+    /// One round with tuned codebooks, or what its files say.
+    fn tuned(&mut self, record: &RoundRecord) -> Result<Tuned> {
+        let stem = tuned_stem(record.index);
+        let report = format!("{stem}.json");
+        if let Some(done) = self.folder.read_json(&report)? {
+            return Ok(done);
+        }
+        let started = Instant::now();
+        let graph = self.with_codebooks(&record.graph)?;
+        let full = fitting::full(
+            &self.recipe.train,
+            self.recipe.seed,
+            1_000 + record.index as u64,
+        );
+        let config = fitting::tuning(full, &self.recipe.quantize);
+        let checkpoint = format!("{stem}.checkpoint");
+        let what = format!("codebooks of round {}", record.index);
+        let (graph, epochs) = if config.epochs > 0 {
+            let fitted = self.fit(&graph, &config, &checkpoint, &what)?;
+            (fitted.graph, fitting::epochs(&fitted.history))
+        } else {
+            (graph, Vec::new())
+        };
+        let graph = container::round_for_storage(&graph)?;
+        let validation = evaluate(&graph, &self.data.validation()?)?;
+        let test = evaluate(&graph, &self.data.test()?)?;
+        let tuned = Tuned {
+            round: record.index,
+            validation_accuracy: validation.accuracy,
+            test_accuracy: test.accuracy,
+            bytes: self.packed(&graph, coder(self.recipe.pack.coder))?.len() as u64,
+            seconds: started.elapsed().as_secs_f64(),
+            epochs,
+        };
+        self.save(&graph, &format!("{stem}.bantam"), Coder::Store)?;
+        self.folder.write_json(&report, &tuned)?;
+        self.folder.remove(&checkpoint)?;
+        Ok(tuned)
+    }
+
+    /// Removes and orders hidden units as the recipe says and gives every weight a codebook.
+    fn with_codebooks(&self, graph: &Graph) -> Result<Graph> {
+        let pack = &self.recipe.pack;
+        let mut graph = graph.clone();
+        if pack.crop {
+            graph = crop(&graph)?.0;
+        }
+        if pack.order {
+            graph = order_units(&graph)?;
+        }
+        let settings = &self.recipe.quantize;
+        let options = CodebookOptions {
+            bits: settings.bits,
+            per_layer: settings
+                .layer_bits
+                .iter()
+                .map(|(k, v)| (k.clone(), *v))
+                .collect(),
+            bias_bits: (settings.bias_bits > 0).then_some(settings.bias_bits),
+            ..CodebookOptions::default()
+        };
+        Ok(quantize(&graph, &options)?)
+    }
+
+    /// Size of the file that a pruned network would make with codebooks that are not tuned yet.
+    fn estimate(&self, graph: &Graph) -> Result<u64> {
+        let graph = container::round_for_storage(&self.with_codebooks(graph)?)?;
+        Ok(self.packed(&graph, coder(self.recipe.pack.coder))?.len() as u64)
+    }
+
+    /// The bytes of a file with the schema inside.
+    pub(crate) fn packed(&self, graph: &Graph, coder: Coder) -> Result<Vec<u8>> {
+        let schema = Some(self.data.schema.clone());
+        let model = Model {
+            schema,
+            ..Model::new(graph.clone())
+        };
+        Ok(container::write(&model, &WriteOptions { coder })?)
+    }
+
+    fn save(&self, graph: &Graph, name: &str, coder: Coder) -> Result<()> {
+        self.folder.write(name, &self.packed(graph, coder)?)
+    }
+
+    /// Reads back a network of the run folder.
+    pub(crate) fn load(&self, name: &str) -> Result<Graph> {
+        let path = self.folder.path(name);
+        let model = container::load(&path, &ReadLimits::default());
+        Ok(model.map_err(|e| damaged(&path, &e))?.graph)
+    }
+
+    /// Size of a file of the run folder.
+    pub(crate) fn size_of(&self, name: &str) -> Result<u64> {
+        let path = self.folder.path(name);
+        Ok(std::fs::metadata(&path)
+            .map_err(|e| Error::file(&path, &e))?
+            .len())
+    }
+
+    /// The stages up to pruning as the results show them.
+    pub(crate) fn stages(&self, rounds: &Rounds, until: usize) -> Result<Vec<Stage>> {
+        let dense = &rounds.rounds[0];
+        let stage = |name: &str, of: &Round, seconds: f64, graph: &Graph| -> Result<Stage> {
+            Ok(Stage {
+                name: name.to_owned(),
+                accuracy: of.test_accuracy,
+                validation_accuracy: of.validation_accuracy,
+                nonzero: nonzero(graph),
+                bytes: self.size_of(&format!("{}.bantam", round_stem(of.round)))?,
+                seconds,
+            })
+        };
+        let mut stages = vec![stage(
+            "train",
+            dense,
+            dense.seconds,
+            &rounds.records[0].graph,
+        )?];
+        if rounds.rounds.len() > 1 {
+            let seconds = rounds.rounds[1..].iter().map(|r| r.seconds).sum();
+            let graph = &rounds.records[until].graph;
+            stages.push(stage("prune", &rounds.rounds[until], seconds, graph)?);
+        }
+        Ok(stages)
+    }
+}
+
+/// Weights and biases that are not 0.
+pub(crate) fn nonzero(graph: &Graph) -> usize {
+    graph.parameters().iter().map(|p| p.weight.nonzero()).sum()
+}
+
+fn round_stem(i: usize) -> String {
+    if i == 0 {
+        "2-train/dense".to_owned()
+    } else {
+        format!("3-prune/round-{i:02}")
+    }
+}
+
+/// Name of the files of a tuned round, without extension.
+pub(crate) fn tuned_stem(i: usize) -> String {
+    format!("4-quantize/round-{i:02}")
+}
+
+/// The coder that a recipe names.
+pub(crate) fn coder(coder: recipe::Coder) -> Coder {
+    match coder {
+        recipe::Coder::ContextMixing => Coder::ContextMixing,
+        recipe::Coder::DeepCompression => Coder::DeepCompression,
+        recipe::Coder::Store => Coder::Store,
+    }
+}
+
+/// The evaluation as the results have it.
+pub(crate) fn score(e: &Evaluation) -> Score {
+    let p = e.accuracy;
+    let standard_error = if e.confusion.is_empty() {
+        0.0
+    } else {
+        (p * (1.0 - p) / e.n as f64).max(0.0).sqrt()
+    };
+    Score {
+        accuracy: p,
+        standard_error,
+        n: e.n,
+        confusion: e.confusion.clone(),
+    }
+}
+
+fn floor4(v: f64) -> f64 {
+    (v * 1e4).floor() / 1e4
+}
