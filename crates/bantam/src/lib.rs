@@ -10,6 +10,7 @@ mod fitting;
 mod folder;
 mod grow;
 pub mod inspect;
+pub mod predict;
 mod prepare;
 pub mod recipe;
 pub mod report;

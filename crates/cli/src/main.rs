@@ -1,3 +1,82 @@
 //! The `bantam` command.
+//!
+//! stdout is data, stderr is talk. Exit code 0: done; 1: the request failed; 2: our fault.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod args;
+mod grow;
+mod inspect;
+mod measure;
+mod run;
+mod stage;
+
+mod output;
+mod progress;
+mod values;
+
+use std::panic;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use bantam::{Error, ErrorKind, Result};
+use clap::Parser;
+
+use args::{Args, Command};
+use output::say;
+
+/// What the last panic said; a decoder's panic is caught and never shown.
+static PANIC: Mutex<String> = Mutex::new(String::new());
+
+fn main() -> ExitCode {
+    panic::set_hook(Box::new(|info| {
+        if let Ok(mut last) = PANIC.lock() {
+            *last = info.to_string();
+        }
+    }));
+    let error = match panic::catch_unwind(try_main) {
+        Ok(Ok(code)) => return code,
+        Ok(Err(error)) => error,
+        Err(_) => {
+            let message = PANIC.lock().map(|last| last.clone()).unwrap_or_default();
+            Error::new(ErrorKind::Internal, message)
+        }
+    };
+    say(&format!("error: {error}"));
+    if let Some(hint) = error.hint() {
+        say(&format!("hint: {hint}"));
+    } else if error.kind() == ErrorKind::Internal {
+        say("hint: this is a fault of bantam; please report it with the command that led to it");
+    }
+    ExitCode::from(error.exit_code())
+}
+
+fn try_main() -> Result<ExitCode> {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(message) => return Ok(output::usage(&message)),
+    };
+    let global = &args.global;
+    set_threads(global.threads)?;
+    match &args.command {
+        Command::Measure(args) => measure::run(args, global),
+        Command::Grow(args) => grow::run(args, global),
+        Command::Train(args) => stage::run(args, bantam::StageName::Train, global),
+        Command::Prune(args) => stage::run(args, bantam::StageName::Prune, global),
+        Command::Quantize(args) => stage::run(args, bantam::StageName::Quantize, global),
+        Command::Pack(args) => stage::run(args, bantam::StageName::Pack, global),
+        Command::Run(args) => run::run(args, global),
+        Command::Inspect(args) => inspect::run(args, global),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn set_threads(threads: Option<usize>) -> Result<()> {
+    let Some(threads) = threads else {
+        return Ok(());
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build_global().map_err(|e| {
+        let message = format!("{threads} threads cannot be started: {e}");
+        Error::new(ErrorKind::Recipe, message)
+    })
+}

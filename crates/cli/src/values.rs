@@ -1,0 +1,137 @@
+//! Quantities as people write them, in and out.
+
+/// Bytes from `8192`, `8KB` (1000), `8 KiB` (1024), `1.5MB`.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let units = [
+        ("KiB", 1u64 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("KB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("B", 1),
+        ("", 1),
+    ];
+    let wrong =
+        || format!("expected bytes such as 8192, 8KB (8000) or 8KiB (8192), found {text:?}");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text[digits.len()..].trim();
+    let known = units.iter().find(|u| u.0.eq_ignore_ascii_case(unit));
+    let number: f64 = digits.trim().parse().map_err(|_| wrong())?;
+    let exact = known.map(|u| number * u.1 as f64).ok_or_else(wrong)?;
+    if !(1.0..1e18).contains(&exact) {
+        return Err(wrong());
+    }
+    Ok(exact as u64)
+}
+
+/// A share between 0 and 1 from `0.005` or `0.5%`.
+pub fn share(text: &str) -> Result<f64, String> {
+    let wrong = || format!("expected a share such as 0.98 or 98%, found {text:?}");
+    let (digits, scale) = match text.strip_suffix('%') {
+        Some(digits) => (digits.trim_end(), 100.0),
+        None => (text, 1.0),
+    };
+    let number: f64 = digits.parse().map_err(|_| wrong())?;
+    let share = number / scale;
+    if !(0.0..=1.0).contains(&share) {
+        return Err(wrong());
+    }
+    Ok(share)
+}
+
+/// A number of threads.
+pub fn threads(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=4096).contains(n));
+    number.ok_or_else(|| format!("expected 1 to 4096 threads, found {text:?}"))
+}
+
+/// Units of a hidden layer.
+pub fn units(text: &str) -> Result<usize, String> {
+    let number = text
+        .trim()
+        .parse()
+        .ok()
+        .filter(|n| (1..=65_536).contains(n));
+    number.ok_or_else(|| format!("expected 1 to 65536 units, found {text:?}"))
+}
+
+/// A count with its thousands apart: `12,345`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A share as a percentage: `81.6 %`.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// A time: `0.8 s`, `95 s`, `12 min`.
+pub fn seconds(s: f64) -> String {
+    match s {
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s => format!("{:.0} min", s / 60.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities() {
+        for (text, expected) in [
+            ("8192", Some(8192)),
+            ("8KB", Some(8000)),
+            ("8 KiB", Some(8192)),
+            ("1.5mb", Some(1_500_000)),
+            ("12B", Some(12)),
+            ("0", None),
+            ("-1KB", None),
+            ("8K", None),
+            ("", None),
+            ("KB", None),
+            ("nan", None),
+            ("1e30", None),
+        ] {
+            assert_eq!(bytes(text).ok(), expected, "{text:?}");
+        }
+        for (text, expected) in [
+            ("0.5%", Some(0.005)),
+            ("98 %", Some(0.98)),
+            ("0.98", Some(0.98)),
+            ("98", None),
+            ("-0.1", None),
+            ("%", None),
+            ("NaN", None),
+        ] {
+            assert_eq!(share(text).ok(), expected, "{text:?}");
+        }
+        assert_eq!(threads("4"), Ok(4));
+        assert!(threads("0").is_err() && units("0").is_err());
+    }
+
+    #[test]
+    fn texts() {
+        for (n, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(n), text);
+        }
+        assert_eq!(percent(0.8159), "81.6 %");
+        assert_eq!(seconds(0.84), "0.8 s");
+        assert_eq!(seconds(600.0), "10 min");
+    }
+}
