@@ -1,6 +1,6 @@
 //! From the data that a recipe names to sources for training, validation and test.
 
-use bantam_core::schema::{Schema, TargetKind};
+use bantam_core::schema::{InputSchema, Schema, TargetKind};
 use bantam_data::{
     Dataset, Fractions, Loaded, MemorySource, ReadOptions, Samples, Source, Subset, Table, Targets,
     Unseen, encode, features, fit_samples, fit_schema_for, load, split,
@@ -8,7 +8,7 @@ use bantam_data::{
 use bantam_formats::bantam::round_schema;
 use bantam_measure::Problem;
 
-use crate::recipe::Task;
+use crate::recipe::{Scaling, Task};
 use crate::watch::Observer;
 use crate::{Error, ErrorKind, Recipe, Result};
 
@@ -180,7 +180,10 @@ fn from_samples(recipe: &Recipe, loaded: Loaded) -> Result<Prepared> {
         nothing_empty(recipe, &s.validation, &s.test)?;
     }
     let schema = fit_samples(&samples, "class", &s.train)?;
-    let schema = round_schema(&schema, NORMALISATION_BITS);
+    let schema = match settings.scaling {
+        Scaling::Standard => round_schema(&schema, NORMALISATION_BITS),
+        Scaling::Unit => unscaled(schema),
+    };
     let problem = Problem::from_samples(&part(&samples, &s.train)?, &Default::default())?;
     let own_test = own_test
         .map(|t| MemorySource::from_samples(t, &schema))
@@ -195,6 +198,19 @@ fn from_samples(recipe: &Recipe, loaded: Loaded) -> Result<Prepared> {
         left_out: Vec::new(),
         schema,
     })
+}
+
+/// The schema without normalisation.
+fn unscaled(mut schema: Schema) -> Schema {
+    match &mut schema.input {
+        InputSchema::Table { .. } => {}
+        InputSchema::Image { offset, scale, .. } => {
+            offset.fill(0.0);
+            scale.fill(1.0);
+        }
+        InputSchema::Array { offset, scale, .. } => (*offset, *scale) = (0.0, 1.0),
+    }
+    schema
 }
 
 /// Rows given to the estimators at most; they sample further down themselves.

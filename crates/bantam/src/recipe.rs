@@ -72,6 +72,9 @@ pub struct DataSettings {
     /// What the target is: `auto`, `classes` or `number`.
     #[serde(default)]
     pub task: Task,
+    /// How pixels and arrays are scaled: `standard` or `unit`.
+    #[serde(default)]
+    pub scaling: Scaling,
     /// Share of the rows for validation, by which every choice is made.
     #[serde(default = "default_validation")]
     pub validation: f64,
@@ -86,6 +89,18 @@ fn default_validation() -> f64 {
 
 fn default_test() -> f64 {
     0.20
+}
+
+/// How pixels and arrays are scaled. Columns of tables are always standardised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scaling {
+    /// To mean 0 and deviation 1 over the training rows.
+    #[default]
+    Standard,
+    /// Bytes to 0 to 1, other numbers as they are. A pixel that is always black is then always 0, so
+    /// that its weights do nothing and can go.
+    Unit,
 }
 
 /// What the target is taken for.
@@ -375,6 +390,7 @@ impl Recipe {
                 keep: Vec::new(),
                 header: None,
                 task: Task::Auto,
+                scaling: Scaling::Standard,
                 validation: default_validation(),
                 test: default_test(),
             },
