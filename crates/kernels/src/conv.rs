@@ -87,6 +87,11 @@ impl ConvShape {
         self.out_h() * self.out_w()
     }
 
+    /// Whether each pixel is a matrix product of its own channels.
+    fn is_pointwise(&self) -> bool {
+        (self.kernel, self.stride, self.padding) == ([1; 2], [1; 2], [0; 4])
+    }
+
     /// Multiplications and additions of one pass.
     pub(crate) fn ops(&self) -> usize {
         2 * self.y_len() * self.taps()
@@ -144,7 +149,7 @@ pub fn conv(shape: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
     if y.is_empty() {
         return;
     }
-    if direct::suits(&direct::Problem::forward(shape)) && !x.is_empty() {
+    if !shape.is_pointwise() && direct::suits(&direct::Problem::forward(shape)) && !x.is_empty() {
         return direct::forward(shape, x, w, bias, y);
     }
     im2col::forward(shape, x, w, bias, y);
@@ -162,7 +167,7 @@ pub fn conv_grad_input(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32])
     if dy.is_empty() {
         return dx.fill(0.0);
     }
-    if direct::suits_grad_input(shape) {
+    if !shape.is_pointwise() && direct::suits_grad_input(shape) {
         return direct::grad_input(shape, dy, w, dx);
     }
     im2col::grad_input(shape, dy, w, dx);

@@ -114,16 +114,21 @@ pub(crate) fn with_call_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) 
     with_buffer(&SCRATCH, len, f)
 }
 
+/// Floats in a cache line, on most processors.
+const CACHE_LINE: usize = 16;
+
 fn with_buffer<R>(
     slot: &'static LocalKey<Cell<Vec<f32>>>,
     len: usize,
     f: impl FnOnce(&mut [f32]) -> R,
 ) -> R {
     let mut buffer = slot.take();
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
+    if buffer.len() < len + CACHE_LINE {
+        buffer.resize(len + CACHE_LINE, 0.0);
     }
-    let result = f(&mut buffer[..len]);
+    // A vector across two cache lines takes two loads; rows that could begin with a line should.
+    let start = buffer.as_ptr().align_offset(size_of::<[f32; CACHE_LINE]>());
+    let result = f(&mut buffer[start..start + len]);
     slot.set(buffer);
     result
 }

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p bantam-kernels [-- FILTER] [--threads N] [--no-twins]`
 //!
-//! A row has median and least time of a call, its rate, the share of the peak of one core
+//! A row has median and least time of a call, its mean time on the processor, its rate (from the
+//! least), the share of the peak of one core
 //! (measured first, by a loop of nothing but fused multiply-adds) times threads, and the time of
 //! the slow twin, run once. Batch 128, `f32`.
 
@@ -39,8 +40,8 @@ fn main() {
         kernels::level()
     );
     println!(
-        "{:<34} {:>10} {:>10} {:>8} {:>7} {:>10}",
-        "kernel", "median us", "min us", "GFLOP/s", "of peak", "twin us"
+        "{:<30} {:>10} {:>10} {:>10} {:>8} {:>7} {:>10}",
+        "kernel", "median us", "min us", "cpu us", "GFLOP/s", "of peak", "twin us"
     );
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
@@ -63,19 +64,30 @@ struct Bench {
 }
 
 impl Bench {
+    /// Whether a row, or one whose name begins like this, is asked for.
+    fn wants(&self, name: &str) -> bool {
+        name.contains(&self.filter) || self.filter.starts_with(name)
+    }
+
     fn row(&self, name: &str, ops: usize, mut fast: impl FnMut(), twin: impl FnOnce()) {
         if !name.contains(&self.filter) {
             return;
         }
-        let [median, least] = time(&mut fast);
+        let Times {
+            median,
+            least,
+            on_cpu,
+        } = time(&mut fast);
         let rate = ops as f64 / least.as_secs_f64() / 1e9;
         let us = |time: Duration| time.as_secs_f64() * 1e6;
         let share = 100.0 * rate / self.peak;
+        let on_cpu = on_cpu.map_or(String::from("-"), |time| format!("{:.1}", us(time)));
         print!(
-            "{name:<34} {:>10.1} {:>10.1} {rate:>8.1} {share:>6.1}%",
+            "{name:<30} {:>10.1} {:>10.1} {on_cpu:>10}",
             us(median),
             us(least)
         );
+        print!(" {rate:>8.1} {share:>6.1}%");
         if self.twins {
             let start = Instant::now();
             twin();
@@ -85,18 +97,43 @@ impl Bench {
     }
 }
 
-/// Median and least time of a call, over half a second or ten calls.
-fn time(f: &mut impl FnMut()) -> [Duration; 2] {
+/// Times of a call, over half a second or ten calls.
+struct Times {
+    median: Duration,
+    least: Duration,
+    /// Mean time on the processor, where the system tells and there is one thread: on a busy
+    /// machine the fairest of the three.
+    on_cpu: Option<Duration>,
+}
+
+fn time(f: &mut impl FnMut()) -> Times {
     f();
-    let start = Instant::now();
+    let alone = rayon::current_num_threads() == 1;
+    let (start, before) = (Instant::now(), alone.then(time_on_cpu).flatten());
     let mut times = Vec::new();
     while times.len() < 10 || (start.elapsed() < Duration::from_millis(500) && times.len() < 1000) {
         let start = Instant::now();
         f();
         times.push(start.elapsed());
     }
+    let spent = before.and_then(|before| Some(time_on_cpu()? - before));
+    let on_cpu = spent.map(|spent| spent / times.len() as u32);
     times.sort();
-    [times[times.len() / 2], times[0]]
+    Times {
+        median: times[times.len() / 2],
+        least: times[0],
+        on_cpu,
+    }
+}
+
+/// How long this thread has run (Linux only).
+fn time_on_cpu() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    stat.split(' ')
+        .next()?
+        .parse()
+        .ok()
+        .map(Duration::from_nanos)
 }
 
 /// Numbers in -1..1.
@@ -223,6 +260,12 @@ fn convolutions(bench: &Bench) {
         ("depthwise 80 3x3 32 /2", depthwise(80, 32, 3, 2)),
     ];
     for (name, shape) in layers {
+        if ![name, &format!("{name} dx"), &format!("{name} dw")]
+            .iter()
+            .any(|n| bench.wants(n))
+        {
+            continue;
+        }
         let (x, w) = (numbers(shape.x_len(), 1), numbers(shape.w_len(), 2));
         let (dy, bias) = (numbers(shape.y_len(), 3), numbers(shape.c_out, 4));
         let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), w.clone());

@@ -103,6 +103,8 @@ pub(super) struct Layout {
     pub(super) offsets: Vec<usize>,
     pub(super) segments: Vec<Segment>,
     pub(super) buffer_len: usize,
+    /// Of a vector.
+    pub(super) lanes: usize,
     /// Copies of a channel: the column of the input (padding is negative) each begins at.
     copies: Vec<isize>,
     /// Rows of the padded input are split by remainders to the stride; this many occur.
@@ -170,7 +172,7 @@ impl Layout {
                 .collect()
         };
         // Vectors read and written at the very end reach over it.
-        let buffer_len = channels * n_copies * copy_len + lanes;
+        let buffer_len = (channels * n_copies * copy_len + lanes).next_multiple_of(16);
         let last = |max: Option<usize>| max.unwrap_or(0);
         let end = last(offsets.iter().copied().max()) + last(segments.iter().map(|s| s.at).max());
         assert!(
@@ -182,6 +184,7 @@ impl Layout {
             offsets,
             segments,
             buffer_len,
+            lanes,
             copies,
             row_phases,
             rows,

@@ -7,41 +7,43 @@
 
 use std::ops::Range;
 
-use super::direct::{Layout, Problem, Segment, pieces};
+use super::direct::{Layout, Problem, pieces};
 use super::{ConvShape, sum_over_images};
 use crate::parallel;
 use crate::simd::{self, Simd, WithSimd};
 
-/// Floats of images laid out at a time: half of a level-2 cache of 1 MiB. One image does not
-/// amortise the adding up of lanes where its plane is small.
+/// Floats of images laid out at a time, at most: half of a level-2 cache of 1 MiB.
 const BLOCK: usize = 1 << 17;
 
+/// Vectors that go by between two clearings of a tile, about: enough to amortise the adding up of
+/// lanes, few enough that the rows a tile reads stay in level-1 cache for the next tile.
+const VECTORS: usize = 48;
+
 pub(super) fn grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let problem = Problem::forward(shape);
-    let layout = Layout::new(problem, simd::widths().lanes);
-    let block = (BLOCK / layout.buffer_len).max(1);
+    let layout = Layout::new(Problem::forward(shape), simd::widths().lanes);
     let (x_len, dw_len) = (shape.group_in() * shape.plane_in(), dw.len() / shape.groups);
     let y_len = shape.group_out() * shape.plane_out();
+    let (x_step, y_step) = (shape.groups * x_len, shape.groups * y_len);
+    let fit = BLOCK / layout.buffer_len;
+    let block = VECTORS.div_ceil(layout.segments.len()).min(fit).max(1);
+    let [whole, partial] = [true, false].map(|whole| steps(&layout, block, y_step, whole));
+    let packed_len = shape.group_out() * VECTORS * layout.lanes;
     sum_over_images(shape, dw, |images, dw| {
-        parallel::with_scratch(block.min(images.len()) * layout.buffer_len, |buffer| {
+        parallel::with_scratch(block * layout.buffer_len + packed_len, |scratch| {
+            let (buffer, packed) = scratch.split_at_mut(block * layout.buffer_len);
             for start in images.clone().step_by(block) {
-                let images = start..images.end.min(start + block);
+                let images = block.min(images.end - start);
                 for (group, dw) in dw.chunks_exact_mut(dw_len).enumerate() {
-                    let part = |image: usize, len| (image * shape.groups + group) * len;
-                    let (x, dy) = (
-                        &x[part(images.start, x_len)..],
-                        &dy[part(images.start, y_len)..],
-                    );
-                    let (x_step, y_step) = (shape.groups * x_len, shape.groups * y_len);
-                    let (layout, images, buffer) = (&layout, images.len(), &mut *buffer);
+                    let part = start * shape.groups + group;
                     simd::dispatch(Block {
-                        layout,
-                        images,
-                        x,
+                        layout: &layout,
+                        whole: &whole[..whole.len() / block * images],
+                        partial: &partial[..partial.len() / block * images],
+                        x: &x[part * x_len..],
                         x_step,
-                        dy,
-                        y_step,
-                        buffer,
+                        dy: &dy[part * y_len..],
+                        buffer: &mut buffer[..images * layout.buffer_len],
+                        packed,
                         dw,
                     });
                 }
@@ -50,18 +52,48 @@ pub(super) fn grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f3
     });
 }
 
+/// A vector of pixels, in the buffer and in `dy`.
+#[derive(Clone, Copy)]
+struct Step {
+    x: usize,
+    y: usize,
+    len: usize,
+}
+
+/// The segments of a layout that are `whole` vectors, or those that are not, of each image of a
+/// block.
+fn steps(layout: &Layout, images: usize, y_step: usize, whole: bool) -> Vec<Step> {
+    let lanes = layout.lanes;
+    let of_image = |image: usize| {
+        let segments = layout
+            .segments
+            .iter()
+            .filter(move |s| (s.len == lanes) == whole);
+        segments.map(move |s| Step {
+            x: image * layout.buffer_len + s.at,
+            y: image * y_step + s.out,
+            len: s.len,
+        })
+    };
+    (0..images).flat_map(of_image).collect()
+}
+
 /// One group of a few images.
 struct Block<'a> {
     layout: &'a Layout,
-    images: usize,
+    /// Vectors of all images.
+    whole: &'a [Step],
+    /// The others.
+    partial: &'a [Step],
     /// The group in the first image: `[channels, h, w]`, and so on every `x_step` elements.
     x: &'a [f32],
     x_step: usize,
-    /// `[out_channels, out_h, out_w]`, and so on every `y_step` elements.
+    /// `[out_channels, out_h, out_w]`, of the images the steps name.
     dy: &'a [f32],
-    y_step: usize,
     /// Room for all images.
     buffer: &'a mut [f32],
+    /// Room for `VECTORS` vectors of each output channel.
+    packed: &'a mut [f32],
     /// `[out_channels, taps]`, added to.
     dw: &'a mut [f32],
 }
@@ -73,137 +105,168 @@ impl WithSimd for Block<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Block {
             layout,
-            images,
+            whole,
+            partial,
             x,
             x_step,
             dy,
-            y_step,
             buffer,
+            packed,
             dw,
         } = self;
-        let Problem {
-            channels,
-            h,
-            w,
-            out_channels,
-            ..
-        } = layout.problem;
-        for (i, buffer) in buffer
-            .chunks_exact_mut(layout.buffer_len)
-            .take(images)
-            .enumerate()
-        {
+        let Problem { channels, h, w, .. } = layout.problem;
+        for (i, buffer) in buffer.chunks_exact_mut(layout.buffer_len).enumerate() {
             layout.fill(simd, &x[i * x_step..][..channels * h * w], buffer);
         }
-        let buffer = &*buffer;
-        let taps = layout.offsets.len();
-        for columns in pieces(taps, S::DOT_TILE[1]) {
-            for rows in pieces(out_channels, S::DOT_TILE[0]) {
-                let (columns, dw) = (columns.clone(), &mut dw[rows.start * taps..]);
-                let tile = Tile {
-                    layout,
-                    images,
-                    buffer,
-                    dy,
-                    y_step,
-                    rows,
-                    columns,
-                    dw,
-                };
-                match tile.columns.len() {
-                    1 => tile.run::<S, 1>(simd),
-                    2 => tile.run::<S, 2>(simd),
-                    3 => tile.run::<S, 3>(simd),
-                    4 => tile.run::<S, 4>(simd),
-                    5 => tile.run::<S, 5>(simd),
-                    6 => tile.run::<S, 6>(simd),
-                    _ => unreachable!("a tile is at most six taps wide"),
-                }
+        for range in pieces(whole.len(), VECTORS) {
+            let steps = &whole[range];
+            pack(simd, layout, steps, dy, packed);
+            add_tiles::<S, true>(simd, layout, steps, buffer, packed, dw);
+        }
+        // Pixels that fill no vector come apart, or the compiler would keep two sets of sums.
+        for range in pieces(partial.len(), VECTORS) {
+            let steps = &partial[range];
+            pack(simd, layout, steps, dy, packed);
+            add_tiles::<S, false>(simd, layout, steps, buffer, packed, dw);
+        }
+    }
+}
+
+/// Vectors of `dy` in the order the tiles read them: tile, step, channel of the tile; lanes beyond
+/// a step are zero. Read in place they would be short runs far apart, which no prefetcher follows.
+#[inline(always)]
+fn pack<S: Simd>(simd: S, layout: &Layout, steps: &[Step], dy: &[f32], packed: &mut [f32]) {
+    let (plane, mut to) = (
+        layout.problem.plane_out(),
+        packed.chunks_exact_mut(S::LANES),
+    );
+    for rows in pieces(layout.problem.out_channels, S::DOT_TILE[0]) {
+        for step in steps {
+            for row in rows.clone() {
+                let from = &dy[row * plane + step.y..][..step.len];
+                let to = to.next().expect("there is room for all steps");
+                simd.store_slice(to, simd.load_slice(from));
             }
         }
     }
 }
 
-/// What one tile of sums needs.
+/// Adds what the steps contribute to `dw`.
+#[inline(always)]
+fn add_tiles<S: Simd, const WHOLE: bool>(
+    simd: S,
+    layout: &Layout,
+    steps: &[Step],
+    buffer: &[f32],
+    packed: &[f32],
+    dw: &mut [f32],
+) {
+    let taps = layout.offsets.len();
+    for step in steps {
+        let end = step.x / layout.buffer_len * layout.buffer_len + layout.buffer_len;
+        assert!(
+            end <= buffer.len(),
+            "a step is in an image that is not in the buffer"
+        );
+    }
+    for columns in pieces(taps, S::DOT_TILE[1]) {
+        for rows in pieces(layout.problem.out_channels, S::DOT_TILE[0]) {
+            let dw = &mut dw[rows.start * taps + columns.start..];
+            let width = steps.len() * S::LANES;
+            let dy = &packed[rows.start * width..rows.end * width];
+            let offsets = &layout.offsets[columns.clone()];
+            let tile = Tile {
+                steps,
+                buffer,
+                dy,
+                offsets,
+            };
+            match offsets.len() {
+                1 => tile.run::<S, 1, WHOLE>(simd, rows.len(), taps, dw),
+                2 => tile.run::<S, 2, WHOLE>(simd, rows.len(), taps, dw),
+                3 => tile.run::<S, 3, WHOLE>(simd, rows.len(), taps, dw),
+                4 => tile.run::<S, 4, WHOLE>(simd, rows.len(), taps, dw),
+                5 => tile.run::<S, 5, WHOLE>(simd, rows.len(), taps, dw),
+                _ => unreachable!("a tile is at most five taps wide"),
+            }
+        }
+    }
+}
+
+/// A tile of sums.
+///
+/// Invariant: each step lies in an image of the buffer, so that by the invariant of the layout all
+/// lanes at all offsets of it do.
 struct Tile<'a> {
-    layout: &'a Layout,
-    images: usize,
+    steps: &'a [Step],
     buffer: &'a [f32],
+    /// `[steps, rows, lanes]`.
     dy: &'a [f32],
-    y_step: usize,
-    /// Output channels.
-    rows: Range<usize>,
-    /// Taps.
-    columns: Range<usize>,
-    /// Rows of `[out_channels, taps]` from the first of the tile on.
-    dw: &'a mut [f32],
+    /// Of the taps.
+    offsets: &'a [usize],
 }
 
 impl Tile<'_> {
     #[inline(always)]
-    fn run<S: Simd, const T: usize>(self, simd: S) {
-        match self.rows.len() {
-            1 => self.dots::<S, 1, T>(simd),
-            2 => self.dots::<S, 2, T>(simd),
-            3 => self.dots::<S, 3, T>(simd),
-            4 => self.dots::<S, 4, T>(simd),
+    fn run<S: Simd, const T: usize, const WHOLE: bool>(
+        self,
+        simd: S,
+        rows: usize,
+        taps: usize,
+        dw: &mut [f32],
+    ) {
+        match rows {
+            1 => self.add::<S, 1, T, WHOLE>(simd, taps, dw),
+            2 => self.add::<S, 2, T, WHOLE>(simd, taps, dw),
+            3 => self.add::<S, 3, T, WHOLE>(simd, taps, dw),
+            4 => self.add::<S, 4, T, WHOLE>(simd, taps, dw),
             _ => unreachable!("a tile is at most four rows high"),
         }
     }
 
-    /// `R` output channels by `T` taps.
+    /// `R` output channels by `T` taps; `dw` begins with the first of both.
     #[inline(always)]
-    fn dots<S: Simd, const R: usize, const T: usize>(self, simd: S) {
-        let sums = self.products::<S, R, T>(simd);
-        let taps = self.layout.offsets.len();
-        for (dw, sums) in self.dw.chunks_mut(taps).zip(&sums) {
-            for (dw, &sum) in dw[self.columns.start..].iter_mut().zip(sums) {
+    fn add<S: Simd, const R: usize, const T: usize, const WHOLE: bool>(
+        self,
+        simd: S,
+        taps: usize,
+        dw: &mut [f32],
+    ) {
+        let sums = self.dots::<S, R, T, WHOLE>(simd);
+        for (dw, sums) in dw.chunks_mut(taps).zip(&sums) {
+            for (dw, &sum) in dw.iter_mut().zip(sums) {
                 *dw += simd.sum(sum);
             }
         }
     }
 
+    /// Sums leave here only when done, as in [`super::direct`].
     #[inline(always)]
-    fn products<S: Simd, const R: usize, const T: usize>(&self, simd: S) -> [[S::V; T]; R] {
-        let plane = self.layout.problem.plane_out();
-        let offsets: [usize; T] =
-            std::array::from_fn(|t| self.layout.offsets[self.columns.start + t]);
+    fn dots<S: Simd, const R: usize, const T: usize, const WHOLE: bool>(
+        &self,
+        simd: S,
+    ) -> [[S::V; T]; R] {
+        let offsets: [usize; T] = std::array::from_fn(|t| self.offsets[t]);
         let mut sums = [[simd.splat(0.0); T]; R];
-        for image in 0..self.images {
-            let x = &self.buffer[image * self.layout.buffer_len..][..self.layout.buffer_len];
-            let dy = &self.dy[image * self.y_step + self.rows.start * plane..][..R * plane];
-            for segment in &self.layout.segments {
-                let Segment { at, out, len } = *segment;
-                // Lanes beyond the segment are made zero on both sides: what the buffer holds
+        for (step, dy) in self.steps.iter().zip(self.dy.chunks_exact(R * S::LANES)) {
+            let mut rows = [simd.splat(0.0); R];
+            for i in 0..R {
+                rows[i] = simd.load_slice(&dy[i * S::LANES..][..S::LANES]);
+            }
+            for t in 0..T {
+                // Lanes beyond the step are made zero on this side too: what the buffer holds
                 // there might be infinite.
-                let lanes = 0..len.min(S::LANES);
-                let whole = len == S::LANES;
-                let mut rows = [simd.splat(0.0); R];
-                for i in 0..R {
-                    // SAFETY: the segment's pixels are within the plane, and `dy` has `R` planes.
-                    rows[i] = unsafe {
-                        let from = dy.as_ptr().add(i * plane + out);
-                        if whole {
-                            simd.load(from)
-                        } else {
-                            simd.load_lanes(from, lanes.clone())
-                        }
-                    };
-                }
-                for t in 0..T {
-                    // SAFETY: by the invariant of the layout, all lanes are within `buffer_len`,
-                    // the length of `x`.
-                    let x = unsafe {
-                        let from = x.as_ptr().add(offsets[t] + at);
-                        if whole {
-                            simd.load(from)
-                        } else {
-                            simd.load_lanes(from, lanes.clone())
-                        }
-                    };
-                    for i in 0..R {
-                        sums[i][t] = simd.mul_add(rows[i], x, sums[i][t]);
+                // SAFETY: by the invariant of the tile, all lanes are in the buffer.
+                let x = unsafe {
+                    let from = self.buffer.as_ptr().add(offsets[t] + step.x);
+                    if WHOLE {
+                        simd.load(from)
+                    } else {
+                        simd.load_lanes(from, 0..step.len)
                     }
+                };
+                for i in 0..R {
+                    sums[i][t] = simd.mul_add(rows[i], x, sums[i][t]);
                 }
             }
         }

@@ -37,6 +37,10 @@ pub(super) fn forward(
             .get(task * x_group..(task + 1) * x_group)
             .unwrap_or_default();
         let w = MatRef::row_major(&w[group * w_group..], taps);
+        if shape.is_pointwise() {
+            let x = MatRef::row_major(x, plane);
+            return matmul_here(shape.group_out(), plane, taps, w, x, y, bias.is_some());
+        }
         parallel::with_scratch(taps * plane, |columns| {
             unfold(shape, x, columns);
             let columns = MatRef::row_major(columns, plane);
@@ -61,6 +65,9 @@ pub(super) fn grad_input(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32
         let group = task % shape.groups;
         let w = MatRef::transposed(&w[group * w_group..], taps);
         let dy = MatRef::row_major(&dy[task * y_group..], plane);
+        if shape.is_pointwise() {
+            return matmul_here(taps, plane, shape.group_out(), w, dy, dx, false);
+        }
         parallel::with_scratch(taps * plane, |columns| {
             matmul_here(taps, plane, shape.group_out(), w, dy, columns, false);
             dx.fill(0.0);
