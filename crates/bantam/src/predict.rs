@@ -149,6 +149,11 @@ impl Predictor {
         out: &mut dyn Write,
         observer: &mut dyn Observer,
     ) -> Result<Summary> {
+        if !matches!(self.schema.input, InputSchema::Table { .. }) {
+            let message = "expected images or arrays, found a table";
+            let error = Error::new(ErrorKind::Data, message);
+            return Err(error.with_hint("the network was not trained on a table"));
+        }
         let read = table::read_options(options);
         let records = Records::from_reader(data, &read)?;
         let encoder = RowEncoder::new(&self.schema, records.header())?.with(options.unseen, &read);

@@ -104,7 +104,7 @@ pub enum TaskArg {
 impl DataArgs {
     /// A recipe for the data at `path`, with everything else at its default.
     pub fn recipe(&self, path: &Path, seed: Option<u64>) -> Recipe {
-        let mut recipe = Recipe::new(&name_of(path), path);
+        let mut recipe = bantam::default_recipe(path);
         recipe.seed = seed.unwrap_or(recipe.seed);
         let data = &mut recipe.data;
         data.target = self.target.clone();
@@ -151,24 +151,6 @@ pub fn command_line() -> String {
         .join(" ")
 }
 
-/// What a run on the data at `path` is called: the name of the file without its extensions.
-fn name_of(path: &Path) -> String {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let name = absolute
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned());
-    let name = name.unwrap_or_default();
-    let stem = match path.is_dir() {
-        true => name.as_str(),
-        false => name.split('.').find(|part| !part.is_empty()).unwrap_or(""),
-    };
-    if stem.is_empty() {
-        "data".to_owned()
-    } else {
-        stem.to_owned()
-    }
-}
-
 /// Where files of runs go.
 #[derive(Debug, clap::Args)]
 pub struct FolderArgs {
@@ -188,19 +170,5 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn names_of_runs() {
-        let cases = [
-            ("data/titanic.csv", "titanic"),
-            ("titanic.csv.gz", "titanic"),
-            (".hidden.csv", "hidden"),
-            ("/", "data"),
-            ("mnist", "mnist"),
-        ];
-        for (path, name) in cases {
-            assert_eq!(name_of(Path::new(path)), name, "{path}");
-        }
     }
 }

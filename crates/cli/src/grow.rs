@@ -1,12 +1,12 @@
 //! `bantam grow`: the whole road in one command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bantam::results::RunResult;
 use bantam::{Error, ErrorKind, Recipe, Result, RunOptions};
 
 use crate::args::{DataArgs, FolderArgs, Global, command_line, read_recipe};
-use crate::output::{Stdout, check_place, pairs, say};
+use crate::output::{Stdout, check_place, pairs};
 use crate::progress::observer;
 use crate::values::{self, grouped, percent};
 
@@ -81,9 +81,6 @@ pub fn run(args: &GrowArgs, global: &Global) -> Result<()> {
         return print_recipe(&recipe, global);
     }
     output.out.iter().try_for_each(|out| check_place(out))?;
-    if !global.quiet && args.recipe.is_none() {
-        say(&format!("# the recipe of this run\n{}", recipe.to_toml()));
-    }
     let options = RunOptions {
         runs: output.folders.runs.clone(),
         command: command_line(),
@@ -160,6 +157,7 @@ fn text(r: &RunResult, file: &str) -> String {
         grouped(bytes),
         grouped(before)
     );
+    let recipe = Path::new(&r.report).with_file_name("recipe.toml");
     pairs(&[
         (if is_number { "R²" } else { "accuracy" }, accuracy),
         (
@@ -168,6 +166,7 @@ fn text(r: &RunResult, file: &str) -> String {
         ),
         ("file", size),
         ("report", r.report.clone()),
+        ("recipe", recipe.display().to_string()),
         ("use it", format!("bantam run {file} DATA")),
     ])
 }

@@ -19,31 +19,32 @@ pub fn observer(global: &Global) -> Box<dyn Observer> {
         return Box::new(Silent);
     }
     Box::new(Talk {
-        bar: stderr().is_terminal().then(new_bar),
+        is_terminal: stderr().is_terminal(),
+        bar: None,
         what: String::new(),
         began: Instant::now(),
         done_at_start: 0.0,
         last_line: Instant::now(),
-        is_closed: true,
     })
 }
 
 struct Talk {
+    is_terminal: bool,
+    /// Shows the work in progress, if there is any.
     bar: Option<ProgressBar>,
     /// The work in progress.
     what: String,
     began: Instant,
     done_at_start: f64,
     last_line: Instant,
-    /// Whether the end of the work in progress has been told.
-    is_closed: bool,
 }
 
-fn new_bar() -> ProgressBar {
+fn new_bar(what: &str) -> ProgressBar {
     let template = "{prefix} [{bar:30}] {percent:>3} %  {msg}";
     let style = ProgressStyle::with_template(template).expect("the template is right");
     let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
     bar.set_style(style.progress_chars("=> "));
+    bar.set_prefix(what.to_owned());
     bar
 }
 
@@ -56,14 +57,18 @@ impl Talk {
     }
 
     fn begin(&mut self, what: &str, done: f64) {
+        self.end();
         self.what = what.to_owned();
         self.began = Instant::now();
         self.last_line = self.began;
         self.done_at_start = done;
-        self.is_closed = false;
-        if let Some(bar) = &self.bar {
-            bar.reset();
-            bar.set_prefix(what.to_owned());
+        self.bar = self.is_terminal.then(|| new_bar(what));
+    }
+
+    fn end(&mut self) {
+        self.what.clear();
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
         }
     }
 
@@ -80,11 +85,7 @@ impl Talk {
 
 impl Observer for Talk {
     fn stage(&mut self, name: &str, number: usize, of: usize) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-        self.is_closed = true;
-        self.what.clear();
+        self.end();
         self.line(&format!("[{number}/{of}] {name}"));
     }
 
@@ -98,17 +99,8 @@ impl Observer for Talk {
             self.begin(what, done);
         }
         if done >= 1.0 {
-            if !self.is_closed {
-                self.is_closed = true;
-                if let Some(bar) = &self.bar {
-                    bar.finish_and_clear();
-                }
-                self.line(&join(&[
-                    what,
-                    figure,
-                    &seconds(self.began.elapsed().as_secs_f64()),
-                ]));
-            }
+            // What came of it is told by a note.
+            self.end();
             return;
         }
         let left = self.left(done).unwrap_or_default();
@@ -132,9 +124,7 @@ impl Observer for Talk {
 
 impl Drop for Talk {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.end();
     }
 }
 

@@ -68,6 +68,16 @@ fn tables() {
 }
 
 #[test]
+fn parquet() {
+    let folder = folder();
+    let ages = [Some(30.0), Some(20.0), None];
+    let bytes = common::parquet(&ages, &["male", "female", "female"]);
+    folder.put("rows.parquet", bytes);
+    let ran = done(run(folder.path(), &["run", "m.bantam", "rows.parquet"]));
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (ANSWERS, ""));
+}
+
+#[test]
 fn json() {
     let folder = folder();
     let ran = done(run(
@@ -198,6 +208,10 @@ fn arrays() {
     );
     let ran = done(run(folder.path(), &["run", "array.bantam", "x.npy"]));
     let expected = "survived,p_no,p_yes\nyes,0.26894143,0.7310586\nno,0.7310586,0.26894143\n";
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (expected, ""));
+    let x = common::npy(&[2, 3], &[9.0, 9.0, 1.0, 9.0, 9.0, -1.0]);
+    folder.put("x.npz", common::npz(&[("x", x.clone()), ("other", x)]));
+    let ran = done(run(folder.path(), &["run", "array.bantam", "x.npz"]));
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (expected, ""));
 }
 

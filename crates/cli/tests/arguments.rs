@@ -113,7 +113,7 @@ fn options_make_a_recipe() {
     let ran = run(folder.path(), &args);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     let expected = [
-        "name = \"some data\"",
+        "name = \"some data.csv\"",
         "seed = 11",
         "path = \"some data.csv.gz\"",
         "target = \"y\"",

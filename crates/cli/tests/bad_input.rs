@@ -77,9 +77,11 @@ fn training_data() {
     let gz = gzip(good.as_bytes());
     folder.put("cut.csv.gz", &gz[..gz.len() / 2]);
     folder.put("text.parquet", &good);
-    folder.put("cut.parquet", b"PAR1\x15\x04");
+    let parquet = common::parquet(&[Some(1.0); 60], &["a"; 60]);
+    let npz = common::npz(&[("x", npy(&[60, 3], &[1.0; 180]))]);
+    folder.put("cut.parquet", &parquet[..parquet.len() - 20]);
     folder.put("text.npz", &good);
-    folder.put("cut.npz", b"PK\x03\x04\x14\x00\x00\x00");
+    folder.put("cut.npz", &npz[..npz.len() / 2]);
     folder.put("cut.npy", &npy(&[60, 3], &[1.0; 180])[..200]);
     let cases: &[(&str, &str, &[&str])] = &[
         (
@@ -456,7 +458,11 @@ fn data_to_answer() {
     folder.put("cut.npy", &npy(&[2, 3], &[0.0; 6])[..140]);
     folder.put("cut.idx", &idx(&[2, 2, 2], &[0; 8])[..20]);
     folder.put("shape.idx", idx(&[1, 3, 3], &[0; 9]));
-    folder.put("cut.npz", b"PK\x03\x04\x14\x00\x00\x00");
+    let npz = common::npz(&[("x", npy(&[1, 3], &[1.0; 3]))]);
+    folder.put("cut.npz", &npz[..npz.len() / 2]);
+    let parquet = common::parquet(&[Some(1.0); 9], &["other"; 9]);
+    folder.put("unseen.parquet", &parquet);
+    folder.put("cut.parquet", &parquet[..parquet.len() - 9]);
     folder.put("other/maybe/1.png", png(2, &[0; 4]));
     folder.put("void/readme.txt", b"hello");
     let table = |file: &'static str| ["run", "table.bantam", file];
@@ -521,6 +527,15 @@ fn data_to_answer() {
             "an array for a table",
             &table("small.npy"),
             &["small.npy: the column \"age\""],
+        ),
+        ("Parquet cut", &table("cut.parquet"), &["cut.parquet: "]),
+        (
+            "Parquet unseen",
+            &table("unseen.parquet"),
+            &[
+                "unseen.parquet: row 0: column \"sex\": unknown category \"other\"",
+                "hint: ",
+            ],
         ),
         (
             "image of another size",

@@ -250,3 +250,40 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     writer.write_all(bytes).unwrap();
     writer.finish().unwrap()
 }
+
+/// An archive of NumPy files.
+pub fn npz(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in arrays {
+        let options = zip::write::SimpleFileOptions::default();
+        zip.start_file(format!("{name}.npy"), options).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// A Parquet file with the columns `age` and `sex`.
+pub fn parquet(ages: &[Option<f64>], sexes: &[&str]) -> Vec<u8> {
+    use parquet::data_type::{ByteArray, ByteArrayType, DoubleType};
+    use parquet::file::writer::SerializedFileWriter;
+    let message = "message m { optional double age; required binary sex (STRING); }";
+    let schema = parquet::schema::parser::parse_message_type(message).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer =
+        SerializedFileWriter::new(&mut bytes, schema.into(), Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let levels: Vec<i16> = ages.iter().map(|a| i16::from(a.is_some())).collect();
+    let known: Vec<f64> = ages.iter().flatten().copied().collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    let typed = column.typed::<DoubleType>();
+    typed.write_batch(&known, Some(&levels), None).unwrap();
+    column.close().unwrap();
+    let sexes: Vec<ByteArray> = sexes.iter().map(|s| ByteArray::from(*s)).collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    let typed = column.typed::<ByteArrayType>();
+    typed.write_batch(&sexes, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    bytes
+}
