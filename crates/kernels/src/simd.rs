@@ -92,6 +92,10 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// `p` is valid for writes of `LANES` floats. Alignment is not needed.
     unsafe fn store(self, p: *mut f32, v: Self::V);
 
+    /// Asks for `x` to be brought to the level-2 cache, where there is a way to ask.
+    #[inline(always)]
+    fn prefetch(self, _x: &[f32]) {}
+
     /// Lanes `lanes` from `p` onwards, the others zero.
     ///
     /// # Safety
@@ -262,6 +266,15 @@ mod x86 {
 
     use super::Simd;
 
+    /// One request for each cache line.
+    #[inline(always)]
+    fn prefetch(x: &[f32]) {
+        for line in x.chunks(16) {
+            // SAFETY: every x86-64 has this instruction, and it never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        }
+    }
+
     /// Token for AVX2 and FMA: a value exists only where the CPU has both.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2(());
@@ -319,6 +332,11 @@ mod x86 {
         unsafe fn store(self, p: *mut f32, v: __m256) {
             // SAFETY: the token says the CPU has AVX2; the caller grants the writes.
             unsafe { _mm256_storeu_ps(p, v) }
+        }
+
+        #[inline(always)]
+        fn prefetch(self, x: &[f32]) {
+            prefetch(x);
         }
 
         #[inline(always)]
@@ -388,6 +406,11 @@ mod x86 {
         unsafe fn store(self, p: *mut f32, v: __m512) {
             // SAFETY: the token says the CPU has AVX-512F; the caller grants the writes.
             unsafe { _mm512_storeu_ps(p, v) }
+        }
+
+        #[inline(always)]
+        fn prefetch(self, x: &[f32]) {
+            prefetch(x);
         }
 
         #[inline(always)]

@@ -35,6 +35,12 @@ pub(super) fn grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f3
                 let images = block.min(images.end - start);
                 for (group, dw) in dw.chunks_exact_mut(dw_len).enumerate() {
                     let part = start * shape.groups + group;
+                    // The next group of these images or the next images, whichever comes next.
+                    let next = if group + 1 < shape.groups {
+                        part + 1
+                    } else {
+                        part + 1 + (images - 1) * shape.groups
+                    };
                     simd::dispatch(Block {
                         layout: &layout,
                         whole: &whole[..whole.len() / block * images],
@@ -42,6 +48,9 @@ pub(super) fn grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f3
                         x: &x[part * x_len..],
                         x_step,
                         dy: &dy[part * y_len..],
+                        next: [x.get(next * x_len..), dy.get(next * y_len..)]
+                            .map(Option::unwrap_or_default),
+                        next_step: [x_step, y_step],
                         buffer: &mut buffer[..images * layout.buffer_len],
                         packed,
                         dw,
@@ -90,6 +99,9 @@ struct Block<'a> {
     x_step: usize,
     /// `[out_channels, out_h, out_w]`, of the images the steps name.
     dy: &'a [f32],
+    /// `x` and `dy` of what comes next, prefetched meanwhile.
+    next: [&'a [f32]; 2],
+    next_step: [usize; 2],
     /// Room for all images.
     buffer: &'a mut [f32],
     /// Room for `VECTORS` vectors of each output channel.
@@ -113,10 +125,22 @@ impl WithSimd for Block<'_> {
             buffer,
             packed,
             dw,
+            ..
         } = self;
         let Problem { channels, h, w, .. } = layout.problem;
         for (i, buffer) in buffer.chunks_exact_mut(layout.buffer_len).enumerate() {
             layout.fill(simd, &x[i * x_step..][..channels * h * w], buffer);
+        }
+        let images = buffer.len() / layout.buffer_len;
+        let lens = [
+            channels * h * w,
+            layout.problem.out_channels * layout.problem.plane_out(),
+        ];
+        for (next, (step, len)) in self.next.iter().zip(self.next_step.into_iter().zip(lens)) {
+            for image in 0..images {
+                let rest = next.get(image * step..).unwrap_or_default();
+                simd.prefetch(&rest[..len.min(rest.len())]);
+            }
         }
         for range in pieces(whole.len(), VECTORS) {
             let steps = &whole[range];
@@ -162,14 +186,21 @@ fn add_tiles<S: Simd, const WHOLE: bool>(
     dw: &mut [f32],
 ) {
     let taps = layout.offsets.len();
-    for step in steps {
-        let end = step.x / layout.buffer_len * layout.buffer_len + layout.buffer_len;
+    // Steps are in the order of images.
+    if let Some(last) = steps.last() {
+        let end = (last.x / layout.buffer_len + 1) * layout.buffer_len;
         assert!(
             end <= buffer.len(),
             "a step is in an image that is not in the buffer"
         );
     }
-    for columns in pieces(taps, S::DOT_TILE[1]) {
+    // A single channel leaves registers for more taps.
+    let most = if layout.problem.out_channels == 1 {
+        MANY_TAPS
+    } else {
+        S::DOT_TILE[1]
+    };
+    for columns in pieces(taps, most) {
         for rows in pieces(layout.problem.out_channels, S::DOT_TILE[0]) {
             let dw = &mut dw[rows.start * taps + columns.start..];
             let width = steps.len() * S::LANES;
@@ -187,11 +218,18 @@ fn add_tiles<S: Simd, const WHOLE: bool>(
                 3 => tile.run::<S, 3, WHOLE>(simd, rows.len(), taps, dw),
                 4 => tile.run::<S, 4, WHOLE>(simd, rows.len(), taps, dw),
                 5 => tile.run::<S, 5, WHOLE>(simd, rows.len(), taps, dw),
-                _ => unreachable!("a tile is at most five taps wide"),
+                6 => tile.add::<S, 1, 6, WHOLE>(simd, taps, dw),
+                7 => tile.add::<S, 1, 7, WHOLE>(simd, taps, dw),
+                8 => tile.add::<S, 1, 8, WHOLE>(simd, taps, dw),
+                9 => tile.add::<S, 1, 9, WHOLE>(simd, taps, dw),
+                _ => unreachable!("a tile is at most nine taps wide"),
             }
         }
     }
 }
+
+/// Width of a tile of one row, in taps.
+const MANY_TAPS: usize = 9;
 
 /// A tile of sums.
 ///
