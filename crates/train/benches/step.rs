@@ -6,7 +6,7 @@
 //! A row is a network at batch 128 in `f32`, trained by [`fit`] on made-up data in memory, so it is
 //! timed as training really runs. It has median and least time of a step, on the processor (of the
 //! whole process, all threads; `-` where the system does not tell) and on the wall, the rate of the
-//! multiply-adds of dense layers, products and convolutions, and its share of the peak of one core
+//! multiply-adds of dense layers, products and convolutions (at the least time), and its share of the peak of one core
 //! (measured first, by a loop of nothing but fused multiply-adds) times threads. Then the memory
 //! that the plan asks for and what the process took at most; and the slow twin: the same Graph,
 //! without the update, once in `f64` by `reference::evaluate` at a small batch, scaled up.
@@ -65,7 +65,7 @@ fn main() {
             let network = network().expect("a valid network");
             let row = pool.install(|| Row::measure(name, &network, sample_shape, &options));
             if options.json {
-                println!("{}", row.json(peak, options.threads));
+                println!("{}", row.json(peak));
             } else {
                 row.print(peak);
             }
@@ -108,6 +108,7 @@ impl Options {
 
 struct Row {
     name: &'static str,
+    threads: usize,
     /// Milliseconds of each step, ascending.
     wall_ms: Vec<f64>,
     /// The same on the processor; empty where the system does not tell.
@@ -156,12 +157,14 @@ impl Row {
             fit(network, &train, &validation, &config, None, &mut watch).expect("a training");
         let peak_rss_bytes = peak_rss_bytes();
         let ascending = |times: &[f64]| {
-            let mut times = times.get(WARM_UP..).unwrap_or(&[]).to_vec();
+            let mut times: Vec<f64> = times.iter().copied().skip(WARM_UP).collect();
+            times.truncate(options.steps);
             times.sort_by(f64::total_cmp);
             times
         };
         Row {
             name,
+            threads: options.threads,
             wall_ms: ascending(&watch.wall_ms),
             cpu_ms: ascending(&watch.cpu_ms),
             flops: flops(network),
@@ -173,9 +176,11 @@ impl Row {
         }
     }
 
-    /// GFLOP/s at the least time: on the processor where the system tells and there is one thread.
-    fn rate(&self, ms: f64) -> f64 {
-        self.flops as f64 / ms / 1e6
+    /// GFLOP/s at the least time: on the processor where the system tells and there is one thread,
+    /// which other work on the machine disturbs least, else on the wall.
+    fn rate(&self) -> f64 {
+        let on_cpu = self.cpu().filter(|_| self.threads == 1);
+        self.flops as f64 / on_cpu.unwrap_or(self.wall())[1] / 1e6
     }
 
     /// Median and least time, on the wall.
@@ -199,9 +204,9 @@ impl Row {
             println!("  cpu ms   median {median:.3}, min {least:.3}");
         }
         println!("  wall ms  median {median:.3}, min {least:.3}");
-        let rate = self.rate(least);
+        let rate = self.rate();
         println!(
-            "  rate     {:.3} GFLOP a step, {rate:.1} GFLOP/s at the least wall time, {:.1} % of peak",
+            "  rate     {:.3} GFLOP a step, {rate:.1} GFLOP/s at the least time, {:.1} % of peak",
             self.flops as f64 / 1e9,
             100.0 * rate / peak
         );
@@ -222,15 +227,15 @@ impl Row {
         }
     }
 
-    fn json(&self, peak: f64, threads: usize) -> String {
+    fn json(&self, peak: f64) -> String {
         let optional = |v: Option<f64>| v.map_or("null".into(), |v| format!("{v:.4}"));
         let (wall, cpu) = (self.wall(), self.cpu());
-        let rate = self.rate(wall[1]);
+        let rate = self.rate();
         let fields = [
             ("engine", "\"bantam\"".into()),
             ("network", format!("{:?}", self.name)),
             ("batch", BATCH.to_string()),
-            ("threads", threads.to_string()),
+            ("threads", self.threads.to_string()),
             ("steps", self.wall_ms.len().to_string()),
             ("cpu_ms_median", optional(cpu.map(|c| c[0]))),
             ("cpu_ms_min", optional(cpu.map(|c| c[1]))),
@@ -357,7 +362,11 @@ fn twin_ms(network: &Graph, source: &MemorySource) -> f64 {
         Array::new(&shape, floats(&x)),
         Array::new(&[TWIN_BATCH], labels),
     ];
-    inputs.extend(form.parameters.iter().map(|name| Array::from(&params.0[name])));
+    inputs.extend(
+        form.parameters
+            .iter()
+            .map(|name| Array::from(&params.0[name])),
+    );
     let start = Instant::now();
     black_box(reference::evaluate(&form.graph, &inputs)).expect("types of the network");
     start.elapsed().as_secs_f64() * 1e3 * (BATCH / TWIN_BATCH) as f64
