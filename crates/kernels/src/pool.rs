@@ -215,7 +215,7 @@ fn for_each_plane(
 const OPS_PER_TASK: usize = 1 << 16;
 
 /// Windows of a row that are taken together.
-const TILE: usize = 64;
+const TILE: usize = 16;
 
 /// Calls `f(columns)` for tiles of the windows of a row.
 #[inline(always)]

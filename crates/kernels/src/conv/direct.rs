@@ -18,6 +18,7 @@
 use super::ConvShape;
 use crate::parallel;
 use crate::simd::{self, Simd, WithSimd};
+use crate::window::{inside, zip_strided};
 
 /// One group of one image, forward; also the gradient of the input for stride 1.
 #[derive(Clone, Copy, Debug)]
@@ -236,13 +237,16 @@ fn copy_row<S: Simd>(
     to: &mut [f32],
 ) {
     if stride > 1 {
-        for (i, to) in to[..len].iter_mut().enumerate() {
-            let column = usize::try_from(start + (i * stride) as isize);
-            *to = column
-                .ok()
-                .and_then(|column| row.get(column))
-                .copied()
-                .unwrap_or(0.0);
+        let padding = (-start).max(0) as usize;
+        let windows = inside(len, row.len(), stride, padding, start.max(0) as usize);
+        let to = &mut to[..len];
+        to[..windows.start].fill(0.0);
+        to[windows.end..].fill(0.0);
+        let first = (start + (windows.start * stride) as isize) as usize;
+        let row = row.get(first..).unwrap_or_default();
+        let to = &mut to[windows];
+        if !to.is_empty() {
+            zip_strided(stride, row, to, |_, x| x);
         }
         return;
     }
