@@ -352,9 +352,14 @@ impl Road<'_> {
         let config = fitting::tuning(full, &self.recipe.quantize);
         let checkpoint = format!("{stem}.checkpoint");
         let what = format!("codebooks of round {}", record.index);
+        let untuned = evaluate(&graph, &self.data.validation()?)?;
         let (graph, epochs) = if config.epochs > 0 {
             let fitted = self.fit(&graph, &config, &checkpoint, &what)?;
-            (fitted.graph, fitting::epochs(&fitted.history))
+            // Tuning may do harm where validation rows are few: then the codebooks stay as they were.
+            let score = |e: &Evaluation| (e.accuracy, -e.loss);
+            let better = score(&fitted.validation) >= score(&untuned);
+            let kept = if better { fitted.graph } else { graph };
+            (kept, fitting::epochs(&fitted.history))
         } else {
             (graph, Vec::new())
         };
@@ -389,13 +394,13 @@ impl Road<'_> {
         let settings = &self.recipe.quantize;
         let more = |bits: u8| (bits + extra_bits).min(8);
         let options = CodebookOptions {
-            bits: settings.bits,
+            bits: more(settings.bits),
             per_layer: settings
                 .layer_bits
                 .iter()
-                .map(|(k, v)| (k.clone(), *v))
+                .map(|(k, v)| (k.clone(), more(*v)))
                 .collect(),
-            bias_bits: (settings.bias_bits > 0).then_some(settings.bias_bits),
+            bias_bits: (settings.bias_bits > 0).then(|| more(settings.bias_bits)),
             ..CodebookOptions::default()
         };
         Ok(quantize(&graph, &options)?)
