@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "all floats, a minute or two"]
+    #[ignore = "all floats, some ten minutes"]
     fn functions_keep_their_bounds_everywhere() {
         for (name, f, exact, bound) in FUNCTIONS {
             let (error, x) = worst(f, exact, 1);

@@ -5,7 +5,7 @@
 
 use crate::{ConvShape, MatRef, PoolShape};
 
-/// Twin of [`crate::matmul`].
+/// Twin of [`crate::matmul()`].
 pub fn matmul(
     m: usize,
     n: usize,
@@ -261,7 +261,7 @@ fn log_sum_exp(x: &[f32], row: &[usize]) -> f64 {
         .ln()
 }
 
-/// Twin of [`crate::softmax`].
+/// Twin of [`crate::softmax()`].
 pub fn softmax(outer: usize, c: usize, inner: usize, x: &[f32], y: &mut [f32]) {
     for_each_row(outer, c, inner, |_, row| {
         let log_sum = log_sum_exp(x, row);

@@ -3,9 +3,8 @@
 //! `cargo bench -p bantam-kernels [-- FILTER] [--threads N] [--no-twins]`
 //!
 //! A row has median and least time of a call, its mean time on the processor, its rate (from the
-//! least), the share of the peak of one core
-//! (measured first, by a loop of nothing but fused multiply-adds) times threads, and the time of
-//! the slow twin, run once. Batch 128, `f32`.
+//! least), the share of the peak (of one core, measured first by a loop of nothing but fused
+//! multiply-adds, times threads), and the time of the slow twin, run once. Batch 128, `f32`.
 
 mod peak;
 mod steps;
@@ -91,7 +90,10 @@ impl Bench {
         if self.twins {
             let start = Instant::now();
             twin();
-            print!(" {:>10.0}", us(start.elapsed()));
+            match us(start.elapsed()) {
+                time if time < 1.0 => print!(" {:>10}", "-"),
+                time => print!(" {time:>10.0}"),
+            }
         }
         println!();
     }

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use bantam_kernels::{Level, level};
+use bantam_kernels as kernels;
 
 const ROUNDS: usize = 1 << 20;
 
@@ -14,13 +14,13 @@ pub fn peak() -> f64 {
 
 fn run() -> f64 {
     let start = Instant::now();
-    let ops = match level() {
+    let ops = match kernels::level() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the level says that AVX-512F was detected.
-        Level::Avx512 => unsafe { x86::avx512() },
+        kernels::Level::Avx512 => unsafe { x86::avx512() },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the level says that AVX2 and FMA were detected.
-        Level::Avx2 => unsafe { x86::avx2() },
+        kernels::Level::Avx2 => unsafe { x86::avx2() },
         _ => portable(),
     };
     ops as f64 / start.elapsed().as_secs_f64() / 1e9
