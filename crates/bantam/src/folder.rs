@@ -31,6 +31,7 @@ impl Folder {
         }
         let folder = Folder(path);
         folder.make("")?;
+        remove_temporary(&folder.0)?;
         folder.write("recipe.toml", recipe.to_toml().as_bytes())?;
         Ok(folder)
     }
@@ -115,6 +116,20 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = std::fs::remove_file(&temporary);
         Error::file(path, &e)
     })
+}
+
+/// Removes what a killed run had begun to write.
+fn remove_temporary(folder: &Path) -> Result<()> {
+    let failed = |e: std::io::Error| Error::file(folder, &e);
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() {
+            remove_temporary(&path)?;
+        } else if path.extension().is_some_and(|e| e == "tmp") {
+            std::fs::remove_file(&path).map_err(|e| Error::file(&path, &e))?;
+        }
+    }
+    Ok(())
 }
 
 /// A name as part of a file name.

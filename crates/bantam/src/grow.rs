@@ -162,9 +162,10 @@ pub fn run_stage(
     if until >= StageName::Quantize {
         let tuned = road.quantize(&rounds)?;
         stages = road.stages(&rounds, tuned.round)?;
-        file = road
-            .folder
-            .path(&format!("{}.bantam", tuned_stem(tuned.round)));
+        file = road.folder.path(&format!(
+            "{}.bantam",
+            tuned_stem(tuned.round, tuned.extra_bits)
+        ));
         stages.push(quantize_stage(&road, &tuned)?);
         if until >= StageName::Pack {
             let packed = pack(&mut road, &tuned)?;
@@ -216,7 +217,10 @@ struct PackedRun {
 fn pack(road: &mut Road, tuned: &Tuned) -> Result<PackedRun> {
     road.observer.stage("pack", 5, STAGES);
     let started = Instant::now();
-    let graph = road.load(&format!("{}.bantam", tuned_stem(tuned.round)))?;
+    let graph = road.load(&format!(
+        "{}.bantam",
+        tuned_stem(tuned.round, tuned.extra_bits)
+    ))?;
     let bytes = road.packed(&graph, coder(road.recipe.pack.coder))?;
     let decoded = container::read(&bytes, &ReadLimits::default())?;
     let (parity, changed_answers) = compare(&graph, &decoded.graph, &road.data.test()?)?;
@@ -273,7 +277,7 @@ fn compare(a: &Graph, b: &Graph, source: &dyn Source) -> Result<(f64, usize)> {
 }
 
 fn quantize_stage(road: &Road, tuned: &Tuned) -> Result<Stage> {
-    let name = format!("{}.bantam", tuned_stem(tuned.round));
+    let name = format!("{}.bantam", tuned_stem(tuned.round, tuned.extra_bits));
     Ok(Stage {
         name: "quantize".to_owned(),
         accuracy: tuned.test_accuracy,

@@ -23,6 +23,9 @@ use crate::{Error, ErrorKind, Recipe, Result, fitting, sizing};
 /// Number of stages that are shown.
 pub(crate) const STAGES: usize = 6;
 
+/// Slack for the rounding of decimal accuracies, far below one row of any data set.
+const SLACK: f64 = 1e-12;
+
 const MEASURED: &str = "1-measure.json";
 
 /// A run under way.
@@ -44,6 +47,8 @@ pub(crate) struct Measurements {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tuned {
     pub(crate) round: usize,
+    /// Bits beyond those of the recipe.
+    pub(crate) extra_bits: u8,
     pub(crate) validation_accuracy: f64,
     pub(crate) test_accuracy: f64,
     pub(crate) bytes: u64,
@@ -186,11 +191,11 @@ impl Road<'_> {
             validation_loss: round.validation_loss,
         };
         self.observer.note(&format!(
-            "round {i}: {} of {} weights ({:.2} %), validation {:.2} %, about {} bytes packed",
+            "round {i}: {} of {} weights ({:.2} %), validation {}, about {} bytes packed",
             round.remaining,
             round.total,
             100.0 * round.remaining as f64 / round.total.max(1) as f64,
-            100.0 * round.validation_accuracy,
+            self.shown(round.validation_accuracy),
             round.bytes,
         ));
         rounds.records.push(request.finish(result)?);
@@ -262,13 +267,14 @@ impl Road<'_> {
         let mut i = choose(&rounds.records, budget.max_drop, baseline).unwrap_or(0);
         let mut tried: Vec<Tuned> = Vec::new();
         loop {
-            let tuned = self.tuned(&rounds.records[i])?;
+            let tuned = self.tuned(&rounds.records[i], least)?;
             let small = budget.max_bytes == 0 || tuned.bytes <= budget.max_bytes;
-            let right = tuned.validation_accuracy >= least - 1e-12;
+            let right = tuned.validation_accuracy >= least - SLACK;
             self.observer.note(&format!(
-                "round {i} with codebooks: {} bytes, validation {:.2} %",
+                "round {i} with codebooks of {} bits: {} bytes, validation {}",
+                self.recipe.quantize.bits + tuned.extra_bits,
                 tuned.bytes,
-                100.0 * tuned.validation_accuracy
+                self.shown(tuned.validation_accuracy)
             ));
             tried.push(tuned);
             if small && right {
@@ -284,7 +290,7 @@ impl Road<'_> {
 
     fn refusal(&self, tried: &[Tuned], least: f64) -> Error {
         let budget = &self.recipe.budget;
-        let right = |t: &&Tuned| t.validation_accuracy >= least - 1e-12;
+        let right = |t: &&Tuned| t.validation_accuracy >= least - SLACK;
         let smallest = tried.iter().filter(right).min_by_key(|t| t.bytes);
         let limit = budget.max_bytes;
         let best = tried
@@ -306,15 +312,38 @@ impl Road<'_> {
         Error::new(ErrorKind::Budget, message).with_hint(hint)
     }
 
-    /// One round with tuned codebooks, or what its files say.
-    fn tuned(&mut self, record: &RoundRecord) -> Result<Tuned> {
-        let stem = tuned_stem(record.index);
+    /// One round with tuned codebooks, or what its files say. When the answers suffer too much, more
+    /// bits are tried: two more, and for the dense network, which is the last resort, all eight.
+    fn tuned(&mut self, record: &RoundRecord, least: f64) -> Result<Tuned> {
+        let bits = self.recipe.quantize.bits;
+        let most = if record.index == 0 {
+            8
+        } else {
+            (bits + 2).min(8)
+        };
+        let mut best: Option<Tuned> = None;
+        for extra in 0..=most - bits {
+            let tuned = self.tuned_with(record, extra)?;
+            let right = tuned.validation_accuracy >= least - SLACK;
+            let better = |b: &Tuned| tuned.validation_accuracy > b.validation_accuracy;
+            if right || best.as_ref().is_none_or(better) {
+                best = Some(tuned);
+            }
+            if right {
+                break;
+            }
+        }
+        best.ok_or_else(|| Error::new(ErrorKind::Internal, "no number of bits was tried"))
+    }
+
+    fn tuned_with(&mut self, record: &RoundRecord, extra_bits: u8) -> Result<Tuned> {
+        let stem = tuned_stem(record.index, extra_bits);
         let report = format!("{stem}.json");
         if let Some(done) = self.folder.read_json(&report)? {
             return Ok(done);
         }
         let started = Instant::now();
-        let graph = self.with_codebooks(&record.graph)?;
+        let graph = self.with_codebooks(&record.graph, extra_bits)?;
         let full = fitting::full(
             &self.recipe.train,
             self.recipe.seed,
@@ -334,6 +363,7 @@ impl Road<'_> {
         let test = evaluate(&graph, &self.data.test()?)?;
         let tuned = Tuned {
             round: record.index,
+            extra_bits,
             validation_accuracy: validation.accuracy,
             test_accuracy: test.accuracy,
             bytes: self.packed(&graph, coder(self.recipe.pack.coder))?.len() as u64,
@@ -347,7 +377,7 @@ impl Road<'_> {
     }
 
     /// Removes and orders hidden units as the recipe says and gives every weight a codebook.
-    fn with_codebooks(&self, graph: &Graph) -> Result<Graph> {
+    fn with_codebooks(&self, graph: &Graph, extra_bits: u8) -> Result<Graph> {
         let pack = &self.recipe.pack;
         let mut graph = graph.clone();
         if pack.crop {
@@ -357,6 +387,7 @@ impl Road<'_> {
             graph = order_units(&graph)?;
         }
         let settings = &self.recipe.quantize;
+        let more = |bits: u8| (bits + extra_bits).min(8);
         let options = CodebookOptions {
             bits: settings.bits,
             per_layer: settings
@@ -370,9 +401,17 @@ impl Road<'_> {
         Ok(quantize(&graph, &options)?)
     }
 
+    /// An accuracy for people: a percentage, or R² where a number is predicted.
+    fn shown(&self, accuracy: f64) -> String {
+        match self.data.class_names().is_empty() {
+            true => format!("R² {accuracy:.4}"),
+            false => format!("{:.2} %", 100.0 * accuracy),
+        }
+    }
+
     /// Size of the file that a pruned network would make with codebooks that are not tuned yet.
     fn estimate(&self, graph: &Graph) -> Result<u64> {
-        let graph = container::round_for_storage(&self.with_codebooks(graph)?)?;
+        let graph = container::round_for_storage(&self.with_codebooks(graph, 0)?)?;
         Ok(self.packed(&graph, coder(self.recipe.pack.coder))?.len() as u64)
     }
 
@@ -447,8 +486,11 @@ fn round_stem(i: usize) -> String {
 }
 
 /// Name of the files of a tuned round, without extension.
-pub(crate) fn tuned_stem(i: usize) -> String {
-    format!("4-quantize/round-{i:02}")
+pub(crate) fn tuned_stem(i: usize, extra_bits: u8) -> String {
+    match extra_bits {
+        0 => format!("4-quantize/round-{i:02}"),
+        extra => format!("4-quantize/round-{i:02}-plus-{extra}-bits"),
+    }
 }
 
 /// The coder that a recipe names.

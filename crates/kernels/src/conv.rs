@@ -1,14 +1,20 @@
 //! Two-dimensional convolution (cross-correlation, as networks mean it) and its two gradients.
 //!
+//! There are two ways to compute one. [`direct`] reads the image through a table of offsets and is
+//! the usual one, also for depthwise convolutions; [`im2col`] makes a matrix product of it and is
+//! for what is one already (1 by 1 kernels), for tiny images and for gradients that scatter.
+//!
 //! `x: [n, c_in, h, w]`, weights `[c_out, c_in / groups, kh, kw]`, `y: [n, c_out, out_h, out_w]`.
 
 mod direct;
 mod direct_weight;
 mod im2col;
+mod shifted;
 
 use std::ops::Range;
 
 use crate::parallel;
+use crate::simd;
 use crate::window::out_len;
 
 /// Everything about a convolution but the numbers.
@@ -149,8 +155,8 @@ pub fn conv(shape: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
     if y.is_empty() {
         return;
     }
-    if !shape.is_pointwise() && direct::suits(&direct::Problem::forward(shape)) && !x.is_empty() {
-        return direct::forward(shape, x, w, bias, y);
+    if direct::suits(shape) {
+        return direct::forward(simd::level(), shape, x, w, bias, y);
     }
     im2col::forward(shape, x, w, bias, y);
 }
@@ -167,8 +173,8 @@ pub fn conv_grad_input(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32])
     if dy.is_empty() {
         return dx.fill(0.0);
     }
-    if !shape.is_pointwise() && direct::suits_grad_input(shape) {
-        return direct::grad_input(shape, dy, w, dx);
+    if direct::suits_grad_input(shape) {
+        return direct::grad_input(simd::level(), shape, dy, w, dx);
     }
     im2col::grad_input(shape, dy, w, dx);
 }
@@ -187,8 +193,8 @@ pub fn conv_grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]
     if dy.is_empty() || x.is_empty() {
         return dw.fill(0.0);
     }
-    if direct::suits(&direct::Problem::forward(shape)) {
-        return direct_weight::grad_weight(shape, x, dy, dw);
+    if direct_weight::suits(shape) {
+        return direct_weight::grad_weight(simd::level(), shape, x, dy, dw);
     }
     im2col::grad_weight(shape, x, dy, dw);
 }
@@ -391,6 +397,49 @@ mod tests {
             reference::conv_grad_weight(&shape, &x, &dy, &mut expected);
             assert_close(&format!("{name}, dw"), &dw, &expected, tolerance(dw_terms));
         }
+    }
+
+    /// The paths that this processor does not take by itself.
+    #[test]
+    fn every_level_agrees_with_reference() {
+        for (name, shape) in cases() {
+            let (x, w) = (numbers(shape.x_len(), 1), numbers(shape.w_len(), 2));
+            let (dy, bias) = (numbers(shape.y_len(), 3), numbers(shape.c_out, 4));
+            for level in simd::levels() {
+                let name = format!("{name}, {level:?}");
+                if direct::suits(&shape) {
+                    let (mut y, mut expected) = (dy.clone(), dy.clone());
+                    direct::forward(level, &shape, &x, &w, Some(&bias), &mut y);
+                    reference::conv(&shape, &x, &w, Some(&bias), &mut expected);
+                    assert_close(&name, &y, &expected, tolerance(shape.taps()));
+                }
+                if direct::suits(&shape) && shape.stride == [1, 1] {
+                    let (mut dx, mut expected) = (x.clone(), x.clone());
+                    direct::grad_input(level, &shape, &dy, &w, &mut dx);
+                    reference::conv_grad_input(&shape, &dy, &w, &mut expected);
+                    assert_close(&format!("{name}, dx"), &dx, &expected, tolerance(1000));
+                }
+                if direct_weight::suits(&shape) && shape.n > 0 && shape.c_in > 0 {
+                    let (mut dw, mut expected) = (w.clone(), w.clone());
+                    direct_weight::grad_weight(level, &shape, &x, &dy, &mut dw);
+                    reference::conv_grad_weight(&shape, &x, &dy, &mut expected);
+                    let terms = shape.n * shape.plane_out();
+                    assert_close(&format!("{name}, dw"), &dw, &expected, tolerance(terms));
+                }
+            }
+        }
+    }
+
+    /// An infinity reaches the gradients of the taps that see it, and no others.
+    #[test]
+    fn infinities_do_not_spread() {
+        let shape = shape([1, 1, 5, 7], 1, [2, 2], [1, 1], [0; 4], [1, 1], 1);
+        let mut x = numbers(shape.x_len(), 1);
+        x[0] = f32::INFINITY;
+        let dy = numbers(shape.y_len(), 2);
+        let mut dw = [0.0; 4];
+        conv_grad_weight(&shape, &x, &dy, &mut dw);
+        assert_eq!(dw.map(f32::is_finite), [false, true, true, true]);
     }
 
     /// `<conv(x), dy> = <x, grad_input(dy)> = <w, grad_weight(x, dy)>`, for sums large enough to

@@ -257,7 +257,7 @@ fn dense_by_dots(
             let first = i * OUTPUTS_PER_TASK;
             let w = &w[first * inputs..][..y.len() * inputs];
             let bias = bias.map(|bias| &bias[first..][..y.len()]);
-            simd::dispatch(Dots { x, w, bias, y });
+            simd::dispatch(simd::level(), Dots { x, w, bias, y });
         });
     }
 }

@@ -6,8 +6,8 @@ use std::thread::LocalKey;
 
 use rayon::prelude::*;
 
-/// Work below this many elementary operations stays on the calling thread. Waking a pool costs
-/// some 5 to 20 microseconds; this much work is 20 to 100.
+/// Work below this many elementary operations stays on the calling thread: it is done in some tens
+/// of microseconds, and waking other threads takes a good part of that.
 pub(crate) const PARALLEL_WORK: usize = 1 << 18;
 
 /// Whether `work` elementary operations are worth handing to the pool.

@@ -74,8 +74,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const TILE: [usize; 2];
     /// Rows and columns of the tile of sums that registers hold in a product of vectors by
     /// vectors. Compilers load all operands of a step first, so there must be registers for rows
-    /// and columns beside the sums: 4 by 6 of 32, where two sums are spilled, takes 1.5 times as
-    /// long as 4 by 5.
+    /// and columns beside the sums: with 4 by 6 of 32, two sums are spilled at each step.
     const DOT_TILE: [usize; 2];
 
     fn splat(self, x: f32) -> Self::V;
@@ -142,9 +141,10 @@ pub(crate) trait WithSimd {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Runs `work` with the widest vectors this CPU has.
+/// Runs `work` with the vectors of a level this CPU has.
 #[inline]
-pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
+pub(crate) fn dispatch<W: WithSimd>(at: Level, work: W) -> W::Output {
+    assert!(at <= level(), "the processor does not have {at:?}");
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx2,fma")]
@@ -155,10 +155,10 @@ pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
         fn avx2<W: WithSimd>(work: W, simd: x86::Avx2) -> W::Output {
             work.run(simd)
         }
-        match level() {
-            // SAFETY: the level says that AVX-512F, AVX2 and FMA were detected.
+        match at {
+            // SAFETY: the level is one this CPU has: AVX-512F, AVX2 and FMA were detected.
             Level::Avx512 => return unsafe { avx512(work, x86::Avx512::new_unchecked()) },
-            // SAFETY: the level says that AVX2 and FMA were detected.
+            // SAFETY: the level is one this CPU has: AVX2 and FMA were detected.
             Level::Avx2 => return unsafe { avx2(work, x86::Avx2::new_unchecked()) },
             Level::Portable => {}
         }
@@ -175,7 +175,7 @@ pub(crate) struct Widths {
     pub(crate) tile: [usize; 2],
 }
 
-pub(crate) fn widths() -> Widths {
+pub(crate) fn widths(at: Level) -> Widths {
     struct Ask;
     impl WithSimd for Ask {
         type Output = Widths;
@@ -187,23 +187,15 @@ pub(crate) fn widths() -> Widths {
             }
         }
     }
-    dispatch(Ask)
+    dispatch(at, Ask)
 }
 
-/// Runs `work` at every level this CPU has, so that tests cover the paths not taken here.
+/// All levels this CPU has, for tests of the paths that are not taken by default.
 #[cfg(test)]
-pub(crate) fn dispatch_all<W: WithSimd + Clone>(work: W) -> Vec<(Level, W::Output)> {
-    let mut outputs = vec![(Level::Portable, work.clone().run(Portable))];
-    #[cfg(target_arch = "x86_64")]
-    {
-        if level() >= Level::Avx2 {
-            // SAFETY: the level says that AVX2 and FMA were detected.
-            let simd = unsafe { x86::Avx2::new_unchecked() };
-            outputs.push((Level::Avx2, work.clone().run(simd)));
-        }
-    }
-    outputs.push((level(), dispatch(work)));
-    outputs
+pub(crate) fn levels() -> impl Iterator<Item = Level> {
+    [Level::Portable, Level::Avx2, Level::Avx512]
+        .into_iter()
+        .filter(|&at| at <= level())
 }
 
 /// Eight lanes that any compiler can map to what the target has. Not fused.

@@ -28,3 +28,23 @@ pub(crate) fn inside(
         .min(out);
     start.min(end)..end
 }
+
+/// `y[i] = f(y[i], x[i * stride])`, compiled for the strides that occur.
+#[inline(always)]
+pub(crate) fn zip_strided(stride: usize, x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+    match stride {
+        1 => y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(*y, x)),
+        2 => {
+            // The last window may have no neighbour behind it.
+            let (last, y) = y.split_last_mut().expect("there is a window");
+            *last = f(*last, x[2 * y.len()]);
+            y.iter_mut()
+                .zip(x.chunks_exact(2))
+                .for_each(|(y, x)| *y = f(*y, x[0]));
+        }
+        _ => y
+            .iter_mut()
+            .zip(x.iter().step_by(stride))
+            .for_each(|(y, &x)| *y = f(*y, x)),
+    }
+}

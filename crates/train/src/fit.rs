@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
             seed: config.seed,
             batch_size,
             shuffle: true,
-            augment: config.augment.clone(),
+            augment: config.augment,
         };
         let gradients = vec![Vec::new(); form.parameters.len()];
         Ok(Run {

@@ -1,16 +1,15 @@
 //! Gradient of the weights straight from the image.
 //!
 //! Each weight's gradient is a dot product over the pixels of the output, of a plane of `dy` and
-//! the image shifted by a tap, which the layout of [`super::direct`] holds as whole vectors. A tile
+//! the image shifted by a tap, which the layout of [`super::shifted`] holds as whole vectors. A tile
 //! of output channels by taps stays in registers while the pixels of a few images go by; lanes are
 //! added up at the end.
 
-use std::ops::Range;
-
-use super::direct::{Layout, Problem, pieces};
+use super::direct::MIN_PIXELS;
+use super::shifted::{Layout, Problem, pieces};
 use super::{ConvShape, sum_over_images};
 use crate::parallel;
-use crate::simd::{self, Simd, WithSimd};
+use crate::simd::{self, Level, Simd, WithSimd};
 
 /// Floats of images laid out at a time, at most: half of a level-2 cache of 1 MiB.
 const BLOCK: usize = 1 << 17;
@@ -19,8 +18,13 @@ const BLOCK: usize = 1 << 17;
 /// lanes, few enough that the rows a tile reads stay in level-1 cache for the next tile.
 const VECTORS: usize = 48;
 
-pub(super) fn grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let layout = Layout::new(Problem::forward(shape), simd::widths().lanes);
+/// Whether this way is better than columns, 1 by 1 kernels included.
+pub(super) fn suits(shape: &ConvShape) -> bool {
+    shape.plane_out() >= MIN_PIXELS
+}
+
+pub(super) fn grad_weight(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let layout = Layout::new(level, Problem::forward(shape));
     let (x_len, dw_len) = (shape.group_in() * shape.plane_in(), dw.len() / shape.groups);
     let y_len = shape.group_out() * shape.plane_out();
     let (x_step, y_step) = (shape.groups * x_len, shape.groups * y_len);
@@ -41,20 +45,23 @@ pub(super) fn grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f3
                     } else {
                         part + 1 + (images - 1) * shape.groups
                     };
-                    simd::dispatch(Block {
-                        layout: &layout,
-                        whole: &whole[..whole.len() / block * images],
-                        partial: &partial[..partial.len() / block * images],
-                        x: &x[part * x_len..],
-                        x_step,
-                        dy: &dy[part * y_len..],
-                        next: [x.get(next * x_len..), dy.get(next * y_len..)]
-                            .map(Option::unwrap_or_default),
-                        next_step: [x_step, y_step],
-                        buffer: &mut buffer[..images * layout.buffer_len],
-                        packed,
-                        dw,
-                    });
+                    simd::dispatch(
+                        layout.level,
+                        Block {
+                            layout: &layout,
+                            whole: &whole[..whole.len() / block * images],
+                            partial: &partial[..partial.len() / block * images],
+                            x: &x[part * x_len..],
+                            x_step,
+                            dy: &dy[part * y_len..],
+                            next: [x.get(next * x_len..), dy.get(next * y_len..)]
+                                .map(Option::unwrap_or_default),
+                            next_step: [x_step, y_step],
+                            buffer: &mut buffer[..images * layout.buffer_len],
+                            packed,
+                            dw,
+                        },
+                    );
                 }
             }
         });

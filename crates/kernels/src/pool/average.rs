@@ -1,7 +1,7 @@
 //! Average pooling of one plane.
 
-use super::max::zip_strided;
 use super::{PoolShape, TILE, for_each_tap, for_each_tile};
+use crate::window::zip_strided;
 
 #[inline(always)]
 pub(super) fn forward(shape: &PoolShape, count_include_pad: bool, x: &[f32], y: &mut [f32]) {
