@@ -149,7 +149,7 @@ impl From<bantam_measure::Error> for Error {
 impl From<bantam_compress::Error> for Error {
     fn from(e: bantam_compress::Error) -> Error {
         use bantam_compress::ErrorKind as K;
-        let kind = if e.kind() == K::Option {
+        let kind = if matches!(e.kind(), K::Option | K::Name) {
             ErrorKind::Recipe
         } else {
             ErrorKind::Internal

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bantam_compress::{
     CodebookOptions, IterativeOptions, Magnitude, Retrain, RoundRecord, RoundRequest, RoundResult,
-    Sparsity, choose, crop, next_round, order_units, quantize,
+    Sparsity, choose, crop, next_round, order_units, prune, quantize,
 };
 use bantam_core::Graph;
 use bantam_data::Source;
@@ -111,6 +111,7 @@ impl Road<'_> {
     /// Trains the dense network: round 0.
     pub(crate) fn train(&mut self, initial: &Graph) -> Result<Rounds> {
         self.observer.stage("train", 2, STAGES);
+        self.check_names(initial)?;
         self.folder.make("2-train")?;
         let mut rounds = Rounds {
             records: Vec::new(),
@@ -132,6 +133,13 @@ impl Road<'_> {
             return Err(Error::new(ErrorKind::Budget, message).with_hint(hint));
         }
         Ok(rounds)
+    }
+
+    /// Errs on names of weights in the recipe that fit nothing, before hours are spent.
+    fn check_names(&self, initial: &Graph) -> Result<()> {
+        prune(initial, &self.options().magnitude)?;
+        quantize(initial, &self.codebooks(0))?;
+        Ok(())
     }
 
     fn options(&self) -> IterativeOptions {
@@ -181,7 +189,10 @@ impl Road<'_> {
         let [model, record] = [format!("{stem}.bantam"), format!("{stem}.json")];
         let found: Option<Round> = self.folder.read_json(&record)?;
         let round = match found {
-            Some(round) => round,
+            Some(round) => {
+                self.observer.reused(&format!("round {i}"));
+                round
+            }
             None => self.train_round(request, &stem)?,
         };
         let graph = self.load(&model)?;
@@ -391,9 +402,13 @@ impl Road<'_> {
         if pack.order {
             graph = order_units(&graph)?;
         }
+        Ok(quantize(&graph, &self.codebooks(extra_bits))?)
+    }
+
+    fn codebooks(&self, extra_bits: u8) -> CodebookOptions {
         let settings = &self.recipe.quantize;
         let more = |bits: u8| (bits + extra_bits).min(8);
-        let options = CodebookOptions {
+        CodebookOptions {
             bits: more(settings.bits),
             per_layer: settings
                 .layer_bits
@@ -402,8 +417,7 @@ impl Road<'_> {
                 .collect(),
             bias_bits: (settings.bias_bits > 0).then(|| more(settings.bias_bits)),
             ..CodebookOptions::default()
-        };
-        Ok(quantize(&graph, &options)?)
+        }
     }
 
     /// An accuracy for people: a percentage, or R² where a number is predicted.

@@ -11,7 +11,7 @@ use crate::progress::observer;
 use crate::values::{grouped, percent, seconds};
 
 const KEYS: &str = "Keys of --json: folder, stages[].{name, accuracy, validation_accuracy, nonzero, \
-bytes, seconds}, file (null before pack).";
+bytes, seconds}, file (what the stage left).";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = KEYS)]
