@@ -194,7 +194,7 @@ impl Default for TrainSettings {
             nesterov: false,
             weight_decay: 0.0,
             clip_norm: 0.0,
-            label_smoothing: 0.0,
+            label_smoothing: 0.1,
             schedule: ScheduleKind::Cosine,
             steps: vec![0.5, 0.75],
             step_factor: 0.1,
