@@ -229,12 +229,9 @@ fn part(samples: &Samples, rows: &[usize]) -> Result<Samples> {
             .copied()
             .collect()
     }
-    let inputs = match samples.inputs.data() {
-        bantam_core::Data::U8(v) => bantam_core::Tensor::new(&shape, pick(v, &rows, size))?,
-        bantam_core::Data::F32(v) => bantam_core::Tensor::new(&shape, pick(v, &rows, size))?,
-        bantam_core::Data::F64(v) => bantam_core::Tensor::new(&shape, pick(v, &rows, size))?,
-        bantam_core::Data::I64(v) => bantam_core::Tensor::new(&shape, pick(v, &rows, size))?,
-    };
+    let inputs = bantam_core::each_type!(samples.inputs.data(), v => {
+        bantam_core::Tensor::new(&shape, pick(v, &rows, size))?
+    });
     let labels = rows.iter().map(|&r| samples.labels[r]).collect();
     Ok(Samples {
         inputs,

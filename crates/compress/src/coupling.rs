@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use bantam_core::op::{Conv, ConvRole, Dropout, Layout, NormRole, Type};
-use bantam_core::{Graph, Node, Op, Result as CoreResult, ValueId, Weight};
+use bantam_core::{Graph, Node, Op, Result as CoreResult, ValueId, Weight, each_type};
 
 use crate::Result;
 
@@ -312,13 +312,7 @@ pub(crate) fn gather(
     }
     let row = len * inner;
     let tensor = |t: &Tensor| {
-        let data = match t.data() {
-            Data::F32(v) => Data::F32(take(v, outer, row, chunk, units)),
-            Data::F64(v) => Data::F64(take(v, outer, row, chunk, units)),
-            Data::I64(v) => Data::I64(take(v, outer, row, chunk, units)),
-            Data::U8(v) => Data::U8(take(v, outer, row, chunk, units)),
-        };
-        Tensor::from_data(&shape, data)
+        each_type!(t.data(), v => Tensor::new(&shape, take(v, outer, row, chunk, units)))
     };
     Ok(match weight {
         Weight::Dense(t) => Weight::Dense(tensor(t)?),

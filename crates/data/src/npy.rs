@@ -262,12 +262,7 @@ fn to_row_major(data: Data, shape: &[usize]) -> Data {
         }
         out
     }
-    match data {
-        Data::F32(v) => Data::F32(reorder(v, shape)),
-        Data::F64(v) => Data::F64(reorder(v, shape)),
-        Data::I64(v) => Data::I64(reorder(v, shape)),
-        Data::U8(v) => Data::U8(reorder(v, shape)),
-    }
+    bantam_core::each_type!(data, v => bantam_core::Element::wrap(reorder(v, shape)))
 }
 
 /// Reads a `.npy` file, gzipped or not.

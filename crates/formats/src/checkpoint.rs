@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bantam_core::tensor::{bf16, f16};
 use bantam_core::{DType, Data, Tensor};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
@@ -98,6 +99,15 @@ fn dtype_name(dtype: DType) -> &'static str {
         DType::F64 => "F64",
         DType::I64 => "I64",
         DType::U8 => "U8",
+        DType::F16 => "F16",
+        DType::BF16 => "BF16",
+        DType::I8 => "I8",
+        DType::I16 => "I16",
+        DType::I32 => "I32",
+        DType::U16 => "U16",
+        DType::U32 => "U32",
+        DType::U64 => "U64",
+        DType::Bool => "BOOL",
     }
 }
 
@@ -108,6 +118,15 @@ pub(crate) fn append(data: &Data, bytes: &mut Vec<u8>) {
         Data::F64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
         Data::I64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
         Data::U8(v) => bytes.extend_from_slice(v),
+        Data::F16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::BF16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I8(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I32(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U32(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::Bool(v) => bytes.extend(v.iter().map(|&b| u8::from(b))),
     }
 }
 
@@ -126,6 +145,15 @@ pub(crate) fn parse(dtype: DType, bytes: &[u8]) -> Data {
         DType::F64 => Data::F64(all(bytes, f64::from_le_bytes)),
         DType::I64 => Data::I64(all(bytes, i64::from_le_bytes)),
         DType::U8 => Data::U8(bytes.to_vec()),
+        DType::F16 => Data::F16(all(bytes, f16::from_le_bytes)),
+        DType::BF16 => Data::BF16(all(bytes, bf16::from_le_bytes)),
+        DType::I8 => Data::I8(all(bytes, i8::from_le_bytes)),
+        DType::I16 => Data::I16(all(bytes, i16::from_le_bytes)),
+        DType::I32 => Data::I32(all(bytes, i32::from_le_bytes)),
+        DType::U16 => Data::U16(all(bytes, u16::from_le_bytes)),
+        DType::U32 => Data::U32(all(bytes, u32::from_le_bytes)),
+        DType::U64 => Data::U64(all(bytes, u64::from_le_bytes)),
+        DType::Bool => Data::Bool(bytes.iter().map(|&b| b != 0).collect()),
     }
 }
 
@@ -160,8 +188,17 @@ fn tensor(view: &TensorView<'_>) -> Result<Tensor> {
         Dtype::F64 => DType::F64,
         Dtype::I64 => DType::I64,
         Dtype::U8 => DType::U8,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::I8 => DType::I8,
+        Dtype::I16 => DType::I16,
+        Dtype::I32 => DType::I32,
+        Dtype::U16 => DType::U16,
+        Dtype::U32 => DType::U32,
+        Dtype::U64 => DType::U64,
+        Dtype::BOOL => DType::Bool,
         other => {
-            let message = format!("element type {other}: expected F32, F64, I64 or U8");
+            let message = format!("the element type {other} is not supported");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
     };

@@ -9,6 +9,7 @@
 
 pub mod bantam;
 pub mod checkpoint;
+pub mod onnx;
 
 mod error;
 mod file;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bantam_core::op::Type;
-use bantam_core::{Data, Element, Tensor};
+use bantam_core::{Data, Element, Tensor, each_type};
 
 use crate::kernel::{self, View};
 use crate::plan::Place;
@@ -134,12 +134,8 @@ impl<'a> Outputs<'a> {
     /// A copy of output `i`.
     pub fn tensor(&self, i: usize) -> Tensor {
         let (place, t) = &self.executor.plan.outputs[i];
-        let data = match self.executor.data(self.inputs, *place) {
-            Data::F32(v) => Data::F32(v[..t.len()].to_vec()),
-            Data::F64(v) => Data::F64(v[..t.len()].to_vec()),
-            Data::I64(v) => Data::I64(v[..t.len()].to_vec()),
-            Data::U8(v) => Data::U8(v[..t.len()].to_vec()),
-        };
-        Tensor::from_data(&t.shape, data).expect("as many values as the shape has")
+        let data = self.executor.data(self.inputs, *place);
+        let tensor = each_type!(data, v => Tensor::new(&t.shape, v[..t.len()].to_vec()));
+        tensor.expect("as many values as the shape has")
     }
 }

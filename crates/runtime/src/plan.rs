@@ -117,7 +117,7 @@ fn executable(t: Tensor) -> Tensor {
     match t.dtype() {
         DType::U8 => t.cast(DType::I64),
         DType::F64 => t.cast(DType::F32),
-        DType::F32 | DType::I64 => t,
+        _ => t,
     }
 }
 
@@ -125,6 +125,7 @@ fn executable_type(t: &Type) -> Type {
     let dtype = match t.dtype {
         DType::U8 | DType::I64 => DType::I64,
         DType::F32 | DType::F64 => DType::F32,
+        other => other,
     };
     Type {
         dtype,

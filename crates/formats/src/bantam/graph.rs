@@ -74,13 +74,22 @@ fn dtype_code(dtype: DType) -> u8 {
         DType::F64 => 1,
         DType::I64 => 2,
         DType::U8 => 3,
+        // 4 and 5 are masks and codebooks.
+        DType::F16 => 6,
+        DType::BF16 => 7,
+        DType::I8 => 8,
+        DType::I16 => 9,
+        DType::I32 => 10,
+        DType::U16 => 11,
+        DType::U32 => 12,
+        DType::U64 => 13,
+        DType::Bool => 14,
     }
 }
 
 fn read_dtype(code: u8) -> Result<DType> {
-    [DType::F32, DType::F64, DType::I64, DType::U8]
-        .get(usize::from(code))
-        .copied()
+    let mut all = DType::ALL.iter().copied();
+    all.find(|&dtype| dtype_code(dtype) == code)
         .ok_or_else(|| Error::corrupt(format!("unknown element type {code}")))
 }
 
