@@ -204,7 +204,18 @@ impl<'a> Coupling<'a> {
             | Op::Softmax(_)
             | Op::Reduce(_)
             | Op::Gather(_)
-            | Op::Loss(_) => None,
+            | Op::Loss(_)
+            | Op::Cast(_)
+            | Op::Logic(_)
+            | Op::Select(_)
+            | Op::Index(_)
+            | Op::Cumulative(_)
+            | Op::Recurrent(_)
+            | Op::Resample(_)
+            | Op::Window(_)
+            | Op::Late(_)
+            | Op::Find(_)
+            | Op::Control(_) => None,
         }
     }
 
@@ -285,7 +296,18 @@ pub(crate) fn makes_units(op: &Op) -> bool {
         | Op::Layout(_)
         | Op::Gather(_)
         | Op::Dropout(_)
-        | Op::Loss(_) => false,
+        | Op::Loss(_)
+        | Op::Cast(_)
+        | Op::Logic(_)
+        | Op::Select(_)
+        | Op::Index(_)
+        | Op::Cumulative(_)
+        | Op::Recurrent(_)
+        | Op::Resample(_)
+        | Op::Window(_)
+        | Op::Late(_)
+        | Op::Find(_)
+        | Op::Control(_) => false,
     }
 }
 
@@ -311,9 +333,7 @@ pub(crate) fn gather(
         taken
     }
     let row = len * inner;
-    let tensor = |t: &Tensor| {
-        each_type!(t.data(), v => Tensor::new(&shape, take(v, outer, row, chunk, units)))
-    };
+    let tensor = |t: &Tensor| each_type!(t.data(), v => Tensor::new(&shape, take(v, outer, row, chunk, units)));
     Ok(match weight {
         Weight::Dense(t) => Weight::Dense(tensor(t)?),
         Weight::Masked(m) => {

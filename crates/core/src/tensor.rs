@@ -65,19 +65,58 @@ macro_rules! each_type {
 macro_rules! with_type {
     ($dtype:expr, $t:ident => $body:expr) => {
         match $dtype {
-            $crate::DType::F32 => { type $t = f32; $body }
-            $crate::DType::F64 => { type $t = f64; $body }
-            $crate::DType::I64 => { type $t = i64; $body }
-            $crate::DType::U8 => { type $t = u8; $body }
-            $crate::DType::F16 => { type $t = $crate::tensor::f16; $body }
-            $crate::DType::BF16 => { type $t = $crate::tensor::bf16; $body }
-            $crate::DType::I8 => { type $t = i8; $body }
-            $crate::DType::I16 => { type $t = i16; $body }
-            $crate::DType::I32 => { type $t = i32; $body }
-            $crate::DType::U16 => { type $t = u16; $body }
-            $crate::DType::U32 => { type $t = u32; $body }
-            $crate::DType::U64 => { type $t = u64; $body }
-            $crate::DType::Bool => { type $t = bool; $body }
+            $crate::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            $crate::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            $crate::DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            $crate::DType::U8 => {
+                type $t = u8;
+                $body
+            }
+            $crate::DType::F16 => {
+                type $t = $crate::tensor::f16;
+                $body
+            }
+            $crate::DType::BF16 => {
+                type $t = $crate::tensor::bf16;
+                $body
+            }
+            $crate::DType::I8 => {
+                type $t = i8;
+                $body
+            }
+            $crate::DType::I16 => {
+                type $t = i16;
+                $body
+            }
+            $crate::DType::I32 => {
+                type $t = i32;
+                $body
+            }
+            $crate::DType::U16 => {
+                type $t = u16;
+                $body
+            }
+            $crate::DType::U32 => {
+                type $t = u32;
+                $body
+            }
+            $crate::DType::U64 => {
+                type $t = u64;
+                $body
+            }
+            $crate::DType::Bool => {
+                type $t = bool;
+                $body
+            }
         }
     };
 }
@@ -86,7 +125,10 @@ pub use half::{bf16, f16};
 
 /// The values of a tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "a variant holds values of the type it is called after")]
+#[allow(
+    missing_docs,
+    reason = "a variant holds values of the type it is called after"
+)]
 pub enum Data {
     F32(Vec<f32>),
     F64(Vec<f64>),
@@ -104,7 +146,9 @@ pub enum Data {
 }
 
 /// An element type that a [`Tensor`] can hold.
-pub trait Element: Copy + Default + Send + Sync + PartialEq + PartialOrd + std::fmt::Debug + 'static {
+pub trait Element:
+    Copy + Default + Send + Sync + PartialEq + PartialOrd + std::fmt::Debug + 'static
+{
     /// The matching [`DType`].
     const DTYPE: DType;
     /// Borrows the values if they are of this type.
@@ -452,7 +496,13 @@ mod tests {
         assert!(t.values::<i64>().is_err());
         let t = Tensor::new(&[3], vec![-1i64, 300, i64::MAX]).unwrap();
         assert_eq!(t.cast(DType::U8).values::<u8>().unwrap(), [255, 44, 255]);
-        assert_eq!(t.cast(DType::Bool).cast(DType::I32).values::<i32>().unwrap(), [1; 3]);
+        assert_eq!(
+            t.cast(DType::Bool)
+                .cast(DType::I32)
+                .values::<i32>()
+                .unwrap(),
+            [1; 3]
+        );
         let exact = Data::from_integers(DType::I64, &t.data().integers().unwrap());
         assert_eq!(&exact, t.data());
         assert_eq!(t.cast(DType::F16).to_i64s().ok(), None);

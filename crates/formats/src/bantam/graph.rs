@@ -280,7 +280,7 @@ impl Skeleton {
                 Definition::Input { dtype, dims } => {
                     let named = dims.iter().filter_map(|d| match d {
                         Dim::Symbol(s) => Some(s.as_str()),
-                        Dim::Fixed(_) => None,
+                        Dim::Fixed(_) | Dim::Any | Dim::Rest => None,
                     });
                     symbols.extend(named);
                     let size = |d: &Dim| if let Dim::Fixed(n) = d { *n } else { 2 };
@@ -406,6 +406,9 @@ fn write_definition(sink: &mut Sink, definition: &Definition, n_values: usize) -
                     sink.string(name)
                 }
                 Dim::Fixed(size) => sink.size(size.saturating_add(2)),
+                Dim::Any | Dim::Rest => Err(Error::unstorable(
+                    "version 1 of the file has no form for an axis without a size or a name",
+                )),
             })
         }
         Definition::Weight(slot) => {

@@ -13,6 +13,7 @@
 //! [`ReadLimits`] before anything is allocated, nesting is bounded, external data stay inside the
 //! folder of the model.
 
+mod export;
 mod import;
 mod schema;
 mod tensors;
@@ -22,7 +23,7 @@ use std::path::Path;
 
 use bantam_core::{Graph, Tensor};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// What a reader may allocate. What is above is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +85,10 @@ pub fn read_tensor(bytes: &[u8], limits: &ReadLimits) -> Result<Tensor> {
     tensors::Loader::new(None, limits).tensor(&def)
 }
 
-/// Writes a network as ONNX, operator set 17 of the standard domain or newer where an operator needs
-/// it.
+/// Writes a network as ONNX, operator set 20 of the standard domain.
+///
+/// Pruned weights are written dense; quantized ones as a codebook and indices, which a `Gather` puts
+/// together. Errs for operators of training and for the few that ONNX has no form for.
 pub fn write(graph: &Graph) -> Result<Vec<u8>> {
-    let _ = graph;
-    Err(Error::new(ErrorKind::Unstorable, "writing ONNX is not there yet"))
+    export::model(graph)
 }

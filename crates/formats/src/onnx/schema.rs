@@ -63,7 +63,7 @@ pub(super) enum Value<'a> {
     Ints(Vec<i64>),
     Texts(Vec<&'a [u8]>),
     /// A kind of value that nothing here reads, such as sparse tensors and types.
-    Other(&'static str),
+    Other,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -245,10 +245,7 @@ fn attribute(part: Part<'_>, depth: usize) -> Result<Attribute<'_>> {
         6 => Value::Floats(floats),
         7 => Value::Ints(ints.into_iter().map(|v| v as i64).collect()),
         8 => Value::Texts(texts),
-        9 => Value::Other("tensors"),
-        10 => Value::Other("graphs"),
-        11 | 12 => Value::Other("sparse tensors"),
-        13 | 14 => Value::Other("types"),
+        9..=14 => Value::Other,
         kind => {
             let message = format!("attribute {:?} has the unknown type {kind}", a.name);
             return Err(Error::corrupt(message).at_byte(part.start as u64));

@@ -135,22 +135,32 @@ impl<'l> Loader<'l> {
             return Err(Error::corrupt(format!("strings in a tensor of {dtype}")));
         }
         if t.dims.len() > MAX_AXES {
-            return Err(Error::too_large("axes", t.dims.len() as u64, MAX_AXES as u64));
+            return Err(Error::too_large(
+                "axes",
+                t.dims.len() as u64,
+                MAX_AXES as u64,
+            ));
         }
         let size = |&d: &u64| {
-            usize::try_from(d as i64).map_err(|_| {
-                Error::corrupt(format!("an axis of size {}", d as i64))
-            })
+            usize::try_from(d as i64)
+                .map_err(|_| Error::corrupt(format!("an axis of size {}", d as i64)))
         };
         let shape: Vec<usize> = t.dims.iter().map(size).collect::<Result<_>>()?;
         let count = element_count(&shape)?;
         self.elements = self.elements.saturating_add(count as u64);
         if self.elements > self.limits.elements {
             let limit = self.limits.elements;
-            return Err(Error::too_large("elements of all tensors", self.elements, limit));
+            return Err(Error::too_large(
+                "elements of all tensors",
+                self.elements,
+                limit,
+            ));
         }
         let data = if t.location == 1 || !t.external.is_empty() {
-            parse(dtype, &self.external(t, count as u64 * dtype.size_bytes() as u64)?)
+            parse(
+                dtype,
+                &self.external(t, count as u64 * dtype.size_bytes() as u64)?,
+            )
         } else if let Some(raw) = t.raw {
             let expected = count as u64 * dtype.size_bytes() as u64;
             if raw.bytes.len() as u64 != expected {
@@ -183,11 +193,13 @@ impl<'l> Loader<'l> {
         };
         let known = ["location", "offset", "length", "checksum"];
         if let Some(entry) = t.external.iter().find(|e| !known.contains(&e.0)) {
-            return Err(Error::corrupt(format!("unknown entry {:?} of external data", entry.0)));
+            return Err(Error::corrupt(format!(
+                "unknown entry {:?} of external data",
+                entry.0
+            )));
         }
-        let location = find("location").ok_or_else(|| {
-            Error::corrupt("external data without a location")
-        })?;
+        let location =
+            find("location").ok_or_else(|| Error::corrupt("external data without a location"))?;
         let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
         if length.is_some_and(|l| l != expected) {
             return Err(Error::corrupt(format!(
@@ -222,7 +234,11 @@ impl<'l> Loader<'l> {
         if !Path::new(location).components().all(plain) || location.contains(['\\', '\0']) {
             return Err(refused("the path leaves the folder of the model"));
         }
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
         let path = folder.join(location);
         let real = |p: &Path| p.canonicalize().map_err(|e| Error::io(e, p));
         if !real(&path)?.starts_with(real(folder)?) {

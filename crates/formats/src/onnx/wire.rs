@@ -132,7 +132,11 @@ impl<'a> Fields<'a> {
                 let bytes = part.take(&mut self.pos, 4)?.bytes;
                 Wire::Fixed32(u32::from_le_bytes(bytes.try_into().expect("4 bytes")))
             }
-            other => return Err(wrong(format!("field {number} has the unknown form {other}"))),
+            other => {
+                return Err(wrong(format!(
+                    "field {number} has the unknown form {other}"
+                )));
+            }
         };
         Ok(Field { number, value, at })
     }
@@ -294,8 +298,18 @@ mod tests {
         for (bytes, what) in [
             (&[0x08][..], "ends inside"),
             (&[0x0a, 5, 1], "ends inside"),
-            (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], "ends inside"),
-            (&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2], "64 bits"),
+            (
+                &[
+                    0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1,
+                ],
+                "ends inside",
+            ),
+            (
+                &[
+                    0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2,
+                ],
+                "64 bits",
+            ),
             (&[0x0b], "unknown form"),
             (&[0x00], "without a number"),
             (&[0x0d, 1, 2], "ends inside"),
