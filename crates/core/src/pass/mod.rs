@@ -23,8 +23,9 @@ pub fn simplify(graph: &Graph) -> Result<Graph> {
     let mut graph = graph.clone();
     // Each pass makes the graph smaller or leaves it, so this ends.
     loop {
-        let next = fold_constants(&graph)?;
-        let next = fold_batch_norms(&drop_identities(&next)?)?;
+        // Identities first: folding one would make a second constant of a weight that is shared.
+        let next = fold_constants(&drop_identities(&graph)?)?;
+        let next = fold_batch_norms(&next)?;
         let next = drop_dead(&merge_common(&next)?)?;
         if next.nodes().len() == graph.nodes().len()
             && next.parameters().len() == graph.parameters().len()

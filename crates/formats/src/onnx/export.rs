@@ -222,7 +222,13 @@ impl<'g> Writer<'g> {
         nodes
             .chain(graph.outputs())
             .for_each(|v| read[v.index()] = true);
-        for p in graph.parameters().iter().filter(|p| read[p.value.index()]) {
+        let inside = |v: ValueId| read[v.index()] && !self.outside.contains_key(&v);
+        let own: Vec<_> = graph
+            .parameters()
+            .iter()
+            .filter(|p| inside(p.value))
+            .collect();
+        for p in own {
             let name = self.name(p.value);
             match &p.weight {
                 Weight::Dense(t) => self.stored.push(tensor(&name, t)),
@@ -282,21 +288,25 @@ impl<'g> Writer<'g> {
         for (input, &v) in graph.inputs()[own..].iter().zip(captured) {
             names.insert(input.value, self.name(v));
         }
-        let clash = graph
-            .nodes()
-            .iter()
-            .flat_map(|n| &n.outputs)
-            .chain(graph.parameters().iter().map(|p| &p.value));
-        if let Some(v) = clash
-            .copied()
-            .find(|v| self.taken.contains(graph.value_name(*v)))
-        {
-            let name = graph.value_name(v);
+        // A small constant that was copied in is read from here again.
+        for p in graph.parameters() {
+            let outer = self.graph.parameter(graph.value_name(p.value));
+            if let Some(outer) = outer.filter(|o| o.weight == p.weight) {
+                names.insert(p.value, self.name(outer.value));
+            }
+        }
+        let stored = graph.parameters().iter().map(|p| &p.value);
+        let own = graph.nodes().iter().flat_map(|n| &n.outputs).chain(stored);
+        let mut own = own.filter(|v| !names.contains_key(v));
+        if let Some(v) = own.find(|v| self.taken.contains(graph.value_name(**v))) {
+            let name = graph.value_name(*v);
             return Err(Error::unstorable(format!(
                 "the name {name:?} is used inside and outside of a node"
             )));
         }
-        Writer::new(graph, names).graph()
+        let mut inner = Writer::new(graph, names);
+        inner.taken.extend(self.taken.iter().cloned());
+        inner.graph()
     }
 }
 
