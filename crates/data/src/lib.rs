@@ -14,6 +14,7 @@ mod load;
 mod options;
 mod table;
 
+mod cifar;
 mod columnar;
 mod delimited;
 mod idx;
@@ -42,7 +43,7 @@ pub use identify::{LeftOut, Reason, features, identifiers};
 pub use idx::read_idx;
 pub use images::read_image_folder;
 pub use load::{Dataset, Loaded, Samples, load, read_images, read_table};
-pub use npy::{read_npy, read_npz};
+pub use npy::{npy_bytes, npz_bytes, read_npy, read_npz};
 pub use options::ReadOptions;
 pub use records::{Record, Records};
 pub use rng::{Rng, hash};
