@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use bantam_compress::choose;
 use bantam_core::{Graph, Weight};
 use bantam_data::Source;
 use bantam_formats::bantam::{self as container, Coder, ReadLimits};
 use bantam_train::{answers, argmax, evaluate};
 
+use crate::codebooks::Tuned;
 use crate::folder::{Folder, write_atomic};
 use crate::prepare::prepare;
 use crate::results::{Histogram, Measured, Packed, Part, RunResult, Sized, Stage};
-use crate::road::{Measurements, Road, Rounds, STAGES, Tuned, coder, nonzero, score, tuned_stem};
+use crate::road::{Measurements, Road, Rounds, STAGES, coder, nonzero, score, tuned_stem};
 use crate::watch::Observer;
 use crate::{Error, ErrorKind, Recipe, Result, inspect, report, sizing};
 
@@ -149,9 +149,7 @@ pub fn run_stage(
     if until >= StageName::Prune {
         rounds = road.prune(&initial, rounds)?;
     }
-    let budget = &recipe.budget;
-    let baseline = rounds.rounds[0].validation_accuracy;
-    let chosen = choose(&rounds.records, budget.max_drop, baseline).unwrap_or(0);
+    let chosen = road.first_choice(&rounds);
     let mut stages = road.stages(&rounds, chosen)?;
     let name = if chosen == 0 {
         "2-train/dense".into()

@@ -5,6 +5,7 @@
 //! prints nothing and reads no arguments: an [`Observer`](watch::Observer) is told what happens.
 #![forbid(unsafe_code)]
 
+mod codebooks;
 mod error;
 mod fitting;
 mod folder;

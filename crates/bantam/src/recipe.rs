@@ -361,6 +361,18 @@ pub struct Budget {
     pub max_bytes: u64,
     /// Smallest validation accuracy, as a share; 0 for any.
     pub min_accuracy: f64,
+    /// What to make the most of within those limits: `size` or `accuracy`.
+    pub prefer: Prefer,
+}
+
+/// Which of the networks that keep the budget is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefer {
+    /// The smallest.
+    Size,
+    /// The most accurate on validation.
+    Accuracy,
 }
 
 impl Default for Budget {
@@ -369,6 +381,7 @@ impl Default for Budget {
             max_drop: 0.01,
             max_bytes: 0,
             min_accuracy: 0.0,
+            prefer: Prefer::Size,
         }
     }
 }

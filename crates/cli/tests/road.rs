@@ -294,6 +294,39 @@ fn killed_and_resumed() {
 }
 
 #[test]
+fn accuracy_is_preferred_where_asked_for() {
+    let folder = folder();
+    let recipe = folder.text("recipe.toml");
+    let wish = [
+        ("max_bytes = 0", "max_bytes = 330"),
+        ("prefer = \"size\"", "prefer = \"accuracy\""),
+    ];
+    let recipe = wish.iter().fold(recipe, |recipe, (from, to)| {
+        assert!(recipe.contains(from), "{recipe}");
+        recipe.replace(from, to)
+    });
+    folder.put("recipe.toml", recipe);
+    let file = grow(&folder, "runs", "2");
+    assert!(file.len() <= 330, "{} bytes", file.len());
+    let mut tried = Vec::new();
+    let mut chosen = None;
+    for (name, bytes) in folder.files() {
+        let name = name.display().to_string();
+        let json = || serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+        if name.contains("4-quantize/") && name.ends_with(".json") {
+            tried.push(json());
+        } else if name.ends_with("result.json") {
+            chosen = json()["stages"].as_array().unwrap().last().cloned();
+        }
+    }
+    assert!(tried.len() > 3, "{tried:?}");
+    let fit = tried.iter().filter(|t| t["bytes"].as_u64() <= Some(330));
+    let best = fit.map(|t| t["validation_accuracy"].as_f64().unwrap());
+    let chosen = chosen.unwrap()["validation_accuracy"].as_f64().unwrap();
+    assert_eq!(best.fold(0.0, f64::max), chosen, "{tried:?}");
+}
+
+#[test]
 fn budgets_that_cannot_be_met_are_refused() {
     let folder = folder();
     let recipe = folder.text("recipe.toml");
