@@ -74,12 +74,19 @@ pub struct DataSettings {
     /// How pixels and arrays are scaled: `standard` or `unit`.
     #[serde(default)]
     pub scaling: Scaling,
+    /// Data that would take more bytes than this in memory are left on disk.
+    #[serde(default = "default_max_memory")]
+    pub max_memory: u64,
     /// Share of the rows for validation, by which every choice is made.
     #[serde(default = "default_validation")]
     pub validation: f64,
     /// Share of the rows for test, where the data do not bring test rows of their own.
     #[serde(default = "default_test")]
     pub test: f64,
+}
+
+fn default_max_memory() -> u64 {
+    4 << 30
 }
 
 fn default_validation() -> f64 {
@@ -403,6 +410,7 @@ impl Recipe {
                 header: None,
                 task: Task::Auto,
                 scaling: Scaling::Standard,
+                max_memory: default_max_memory(),
                 validation: default_validation(),
                 test: default_test(),
             },

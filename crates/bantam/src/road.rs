@@ -78,14 +78,14 @@ impl Road<'_> {
                 };
                 Ok(models::mlp(
                     &self.recipe.name,
-                    shape,
+                    &shape,
                     &hidden,
                     outputs,
                     seed,
                 )?)
             }
             ModelKind::Lenet5Caffe => {
-                let shape: &[usize; 3] = shape.try_into().map_err(|_| {
+                let shape: &[usize; 3] = shape[..].try_into().map_err(|_| {
                     let message = format!("lenet-5-caffe needs images, found samples of {shape:?}");
                     Error::new(ErrorKind::Recipe, message)
                 })?;

@@ -253,6 +253,34 @@ fn same_seed_same_bytes() {
     assert_eq!(grow(&folder, "d", "2"), first, "stage by stage");
 }
 
+/// When the sample is all training rows, what is left on disk makes the file that memory makes.
+#[test]
+fn larger_than_memory() {
+    let folder = folder();
+    let recipe = folder.text("recipe.toml");
+    let pixels: Vec<u8> = (0..600 * 16).map(|i| (i * i % 251) as u8).collect();
+    let labels: Vec<u8> = pixels.chunks(16).map(|p| u8::from(p[5] > p[9])).collect();
+    folder.put("images", common::idx(&[600, 4, 4], &pixels));
+    folder.put("labels", common::idx(&[600], &labels));
+    let of_images = recipe
+        .replace("titanic.csv", "images")
+        .replace("target = \"Survived\"\n", "");
+    for (name, recipe) in [("titanic", recipe), ("images", of_images)] {
+        folder.put("recipe.toml", &recipe);
+        let in_memory = grow(&folder, "memory", "1");
+        let limit = "max_memory = 4294967296";
+        assert!(recipe.contains(limit), "{recipe}");
+        folder.put("recipe.toml", recipe.replace(limit, "max_memory = 1000"));
+        let args = ["quantize", "recipe.toml", "--runs", "disk"];
+        let said = done(run(folder.path(), &args)).stderr;
+        assert!(said.contains("left on disk"), "{said}");
+        assert_eq!(grow(&folder, "disk", "2"), in_memory, "{name}");
+        let left = folder.files();
+        let left = left.keys().filter(|p| p.ends_with("0-data/rows"));
+        assert_eq!(left.count(), 0, "encoded rows are removed in the end");
+    }
+}
+
 #[test]
 #[cfg(unix)]
 fn killed_and_resumed() {
