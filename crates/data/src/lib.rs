@@ -44,7 +44,8 @@ pub use idx::read_idx;
 pub use images::read_image_folder;
 pub use in_place::StoredSamples;
 pub use load::{
-    Dataset, Loaded, OnDisk, Samples, load, memory_estimate, on_disk, read_images, read_table,
+    Dataset, Loaded, OnDisk, Samples, StoredParts, load, memory_estimate, on_disk, read_images,
+    read_table,
 };
 pub use npy::{read_npy, read_npz};
 pub use options::ReadOptions;

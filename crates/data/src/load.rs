@@ -121,12 +121,16 @@ pub enum OnDisk {
     /// Delimited text, to be encoded with [`encode_file`](crate::encode_file).
     Text,
     /// Plain IDX or `.npy` files, read where they are.
-    Samples {
-        /// For training.
-        train: StoredSamples,
-        /// For test, when the files say which they are.
-        test: Option<StoredSamples>,
-    },
+    Samples(Box<StoredParts>),
+}
+
+/// The parts of samples that are left on disk.
+#[derive(Debug)]
+pub struct StoredParts {
+    /// For training.
+    pub train: StoredSamples,
+    /// For test, when the files say which they are.
+    pub test: Option<StoredSamples>,
 }
 
 /// Opens what `path` is without reading it into memory; `None` when it must be read whole: Parquet,
@@ -134,27 +138,27 @@ pub enum OnDisk {
 ///
 /// Errs when files are missing or damaged, or have no labels.
 pub fn on_disk(path: &Path, options: &ReadOptions) -> Result<Option<OnDisk>> {
-    let samples = |train| Some(OnDisk::Samples { train, test: None });
+    let parts = |train, test| Some(OnDisk::Samples(Box::new(StoredParts { train, test })));
     Ok(match kind(path)? {
         Kind::Text => Some(OnDisk::Text),
         Kind::Idx if is_plain(path)? => {
-            samples(StoredSamples::idx(path, &labels_of(path, options)?)?)
+            parts(StoredSamples::idx(path, &labels_of(path, options)?)?, None)
         }
         Kind::Npy if is_plain(path)? => match labels_of(path, options) {
-            Ok(labels) => samples(StoredSamples::npy(path, &labels)?),
+            Ok(labels) => parts(StoredSamples::npy(path, &labels)?, None),
             Err(_) => None,
         },
         Kind::Folder => match idx::find(path) {
-            Some(pairs) if is_plain(&pairs.train.0)? => Some(OnDisk::Samples {
-                train: StoredSamples::idx(&pairs.train.0, &pairs.train.1)?,
-                test: match pairs.test {
+            Some(pairs) if is_plain(&pairs.train.0)? => {
+                let test = match pairs.test {
                     Some((images, labels)) if is_plain(&images)? => {
                         Some(StoredSamples::idx(&images, &labels)?)
                     }
                     Some(_) => return Ok(None),
                     None => None,
-                },
-            }),
+                };
+                parts(StoredSamples::idx(&pairs.train.0, &pairs.train.1)?, test)
+            }
             _ => None,
         },
         Kind::Parquet | Kind::Npz | Kind::Idx | Kind::Npy => None,

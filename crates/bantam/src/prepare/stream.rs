@@ -5,8 +5,8 @@
 
 use bantam_core::schema::{Schema, TargetKind};
 use bantam_data::{
-    FileSource, OnDisk, ReadOptions, Source, StoredSamples, Table, Unseen, encode_file,
-    fit_columns, fit_samples, fit_target, read_delimited, read_sample, targets,
+    FileSource, OnDisk, ReadOptions, Source, StoredParts, StoredSamples, Table, Unseen,
+    encode_file, fit_columns, fit_samples, fit_target, read_delimited, read_sample, targets,
 };
 use bantam_formats::bantam::round_schema;
 use bantam_measure::Problem;
@@ -38,9 +38,9 @@ pub(super) fn prepare(
 ) -> Result<Prepared> {
     match data {
         OnDisk::Text => from_text(recipe, options, observer),
-        OnDisk::Samples { train, test } => {
+        OnDisk::Samples(parts) => {
             no_target(recipe)?;
-            from_samples(recipe, train, test, observer)
+            from_samples(recipe, *parts, observer)
         }
     }
 }
@@ -147,8 +147,7 @@ pub(super) fn encoded(
 
 fn from_samples(
     recipe: &Recipe,
-    train: StoredSamples,
-    test: Option<StoredSamples>,
+    StoredParts { train, test }: StoredParts,
     observer: &mut dyn Observer,
 ) -> Result<Prepared> {
     let labels = train.labels();
