@@ -321,6 +321,44 @@ fn killed_and_resumed() {
     assert!(kills > 0, "every run was done before it could be killed");
 }
 
+/// A limit on the size of files stands for a full disk: the write fails, at one stage or another.
+#[test]
+#[cfg(unix)]
+fn a_disk_that_is_full_and_then_is_not() {
+    let folder = folder();
+    let whole = grow(&folder, "whole", "1");
+    let mut stopped_at = std::collections::BTreeSet::new();
+    for blocks in ["1", "2", "20", "100"] {
+        let limited = "trap '' XFSZ; ulimit -f $0; exec \"$@\"";
+        let bantam = env!("CARGO_BIN_EXE_bantam");
+        let args = [
+            "-c",
+            limited,
+            blocks,
+            bantam,
+            "grow",
+            "--recipe",
+            "recipe.toml",
+        ];
+        let output = std::process::Command::new("sh")
+            .args(args)
+            .args(["--runs", "limited", "--quiet"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{blocks}: {said}");
+        assert!(said.starts_with("error: limited/"), "{blocks}: {said}");
+        assert!(said.contains("hint: make room"), "{blocks}: {said}");
+        stopped_at.insert(said.lines().next().unwrap_or_default().to_owned());
+        for (name, _) in folder.files() {
+            assert_ne!(name.extension(), Some("tmp".as_ref()), "{blocks}: {said}");
+        }
+    }
+    assert!(stopped_at.len() >= 3, "{stopped_at:#?}");
+    assert_eq!(grow(&folder, "limited", "1"), whole, "{stopped_at:#?}");
+}
+
 #[test]
 fn accuracy_is_preferred_where_asked_for() {
     let folder = folder();
