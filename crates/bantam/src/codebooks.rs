@@ -16,8 +16,9 @@ use crate::{Error, ErrorKind, Result, fitting};
 /// Bits tried beyond those of the recipe.
 const EXTRA_BITS: u8 = 2;
 
-/// Rounds whose codebooks are tuned when accuracy is preferred: validation accuracies of neighbours
-/// differ by less than their error, so that one alone would be chance and all would be waste.
+/// Rounds whose codebooks are tuned when accuracy is preferred: the densest that fit. Validation
+/// accuracies of neighbours differ by less than their error, so that the best of many is the luckiest;
+/// more weights are the better bet.
 const CANDIDATES: usize = 3;
 
 /// A round with its codebooks tuned, as the stage leaves it.
@@ -40,7 +41,7 @@ impl Road<'_> {
         let max_drop = self.recipe.budget.max_drop;
         match self.recipe.budget.prefer {
             Prefer::Size => choose(&rounds.records, max_drop, baseline).unwrap_or(0),
-            Prefer::Accuracy => self.by_accuracy(rounds)[0],
+            Prefer::Accuracy => self.densest(rounds)[0],
         }
     }
 
@@ -79,12 +80,12 @@ impl Road<'_> {
         }
     }
 
-    /// The most accurate on validation, of equals the smallest, among the [`CANDIDATES`] most accurate
-    /// rounds that fit, each with up to [`EXTRA_BITS`] more bits as far as they fit.
+    /// The most accurate on validation, of equals the smallest, among the [`CANDIDATES`] densest rounds
+    /// that fit, each with up to [`EXTRA_BITS`] more bits as far as they fit.
     fn most_accurate(&mut self, rounds: &Rounds, least: f64) -> Result<Tuned> {
         let mut tried: Vec<Tuned> = Vec::new();
         let mut n_fit = 0;
-        for i in self.by_accuracy(rounds) {
+        for i in self.densest(rounds) {
             if n_fit == CANDIDATES {
                 break;
             }
@@ -106,23 +107,15 @@ impl Road<'_> {
         best.cloned().ok_or_else(|| self.refusal(&tried, least))
     }
 
-    /// Rounds that are expected to fit, the most accurate on validation first, of equals the sparser;
-    /// the sparsest alone when none is.
-    fn by_accuracy(&self, rounds: &Rounds) -> Vec<usize> {
-        let all = &rounds.rounds;
-        let mut fit: Vec<usize> = (0..all.len())
-            .filter(|&i| self.is_small(all[i].bytes))
-            .collect();
-        fit.sort_by(|&a, &b| {
-            let accuracy = all[b]
-                .validation_accuracy
-                .total_cmp(&all[a].validation_accuracy);
-            accuracy.then(b.cmp(&a))
-        });
-        if fit.is_empty() {
-            fit.push(all.len() - 1);
+    /// Rounds that are expected to fit, the densest first; the sparsest alone when none is.
+    fn densest(&self, rounds: &Rounds) -> Vec<usize> {
+        let n = rounds.rounds.len();
+        let fit = |&i: &usize| self.is_small(rounds.rounds[i].bytes);
+        let fit: Vec<usize> = (0..n).filter(fit).collect();
+        match fit.is_empty() {
+            true => vec![n - 1],
+            false => fit,
         }
-        fit
     }
 
     fn is_small(&self, bytes: u64) -> bool {
