@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use bantam_compress::choose;
 use bantam_core::{Graph, Weight};
-use bantam_data::Source;
+use bantam_data::{Source, Subset};
 use bantam_formats::bantam::{self as container, Coder, ReadLimits};
 use bantam_train::{answers, argmax, evaluate};
 
+use crate::codebooks::Tuned;
 use crate::folder::{Folder, write_atomic};
 use crate::open::network;
 use crate::prepare::prepare;
 use crate::results::{Histogram, Measured, Packed, Part, RunResult, Sized, Stage};
-use crate::road::{Measurements, Road, Rounds, STAGES, Tuned, coder, nonzero, score, tuned_stem};
+use crate::road::{Measurements, Road, Rounds, STAGES, coder, nonzero, score, tuned_stem};
 use crate::watch::Observer;
 use crate::{Error, ErrorKind, Recipe, Result, inspect, report, sizing};
 
@@ -112,6 +112,7 @@ pub fn grow(
         return Ok(result);
     }
     let measurements = road.measure()?;
+    road.data.open(recipe, &road.folder)?;
     let initial = road.initial(&measurements)?;
     let rounds = road.train(&initial)?;
     let rounds = road.prune(&initial, rounds)?;
@@ -122,6 +123,7 @@ pub fn grow(
     road.folder
         .write(REPORT, report::render(&result).as_bytes())?;
     road.folder.write_json(RESULT, &result)?;
+    road.data.close(&road.folder)?;
     copy_out(&road.folder, options)?;
     Ok(result)
 }
@@ -145,14 +147,13 @@ pub fn run_stage(
             file: None,
         });
     }
+    road.data.open(recipe, &road.folder)?;
     let initial = road.initial(&measurements)?;
     let mut rounds = road.train(&initial)?;
     if until >= StageName::Prune {
         rounds = road.prune(&initial, rounds)?;
     }
-    let budget = &recipe.budget;
-    let baseline = rounds.rounds[0].validation_accuracy;
-    let chosen = choose(&rounds.records, budget.max_drop, baseline).unwrap_or(0);
+    let chosen = road.first_choice(&rounds);
     let mut stages = road.stages(&rounds, chosen)?;
     let name = if chosen == 0 {
         "2-train/dense".into()
@@ -258,22 +259,27 @@ fn pack(road: &mut Road, tuned: &Tuned) -> Result<PackedRun> {
     })
 }
 
+/// Rows whose outputs are compared at a time: test rows may be many.
+const COMPARED: usize = 4096;
+
 /// Largest difference of outputs, and the number of answers that differ.
 fn compare(a: &Graph, b: &Graph, source: &dyn Source) -> Result<(f64, usize)> {
-    let outputs = |graph: &Graph| -> Result<Vec<f32>> {
+    let outputs = |graph: &Graph, rows: &Subset| -> Result<Vec<f32>> {
         let mut all = Vec::new();
-        answers(graph, source, |_, y, _| all.extend_from_slice(y))?;
+        answers(graph, rows, |_, y, _| all.extend_from_slice(y))?;
         Ok(all)
     };
-    let (ya, yb) = (outputs(a)?, outputs(b)?);
-    let width = ya.len() / source.len().max(1);
-    let difference = ya
-        .iter()
-        .zip(&yb)
-        .map(|(a, b)| f64::from((a - b).abs()))
-        .fold(0.0, f64::max);
-    let rows = ya.chunks(width.max(1)).zip(yb.chunks(width.max(1)));
-    let changed = rows.filter(|(a, b)| argmax(a) != argmax(b)).count();
+    let (mut difference, mut changed) = (0f64, 0);
+    for first in (0..source.len()).step_by(COMPARED) {
+        let last = (first + COMPARED).min(source.len());
+        let rows = Subset::new(source, (first..last).collect())?;
+        let (ya, yb) = (outputs(a, &rows)?, outputs(b, &rows)?);
+        let apart = ya.iter().zip(&yb).map(|(a, b)| f64::from((a - b).abs()));
+        difference = apart.fold(difference, f64::max);
+        let width = (ya.len() / rows.len()).max(1);
+        let pairs = ya.chunks(width).zip(yb.chunks(width));
+        changed += pairs.filter(|(a, b)| argmax(a) != argmax(b)).count();
+    }
     Ok((difference, changed))
 }
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arrays;
+mod codebooks;
 mod error;
 pub mod export;
 mod fitting;

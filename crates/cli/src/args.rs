@@ -108,6 +108,9 @@ pub struct DataArgs {
     /// The first line is data; columns are called c0, c1, ...
     #[arg(long)]
     pub no_header: bool,
+    /// Data larger than this in memory are left on disk: 512MB, 4GiB (the default)
+    #[arg(long, value_name = "SIZE", value_parser = crate::values::bytes)]
+    pub max_memory: Option<u64>,
     /// What the target is; by default text and few whole numbers are classes, other numbers a number
     #[arg(long, value_enum)]
     pub task: Option<TaskArg>,
@@ -131,6 +134,7 @@ impl DataArgs {
         data.keep = self.keep_column.clone();
         data.numeric = self.numeric.clone();
         data.categorical = self.categorical.clone();
+        data.max_memory = self.max_memory.unwrap_or(data.max_memory);
         data.header = header(self.header, self.no_header);
         data.task = match self.task {
             None | Some(TaskArg::Auto) => Task::Auto,

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use bantam::recipe::Prefer;
 use bantam::results::RunResult;
 use bantam::{Error, ErrorKind, Recipe, Result, RunOptions};
+
+use clap::ValueEnum;
 
 use crate::args::{DataArgs, FolderArgs, Global, command_line, read_recipe};
 use crate::output::{Stdout, check_place, pairs};
@@ -58,6 +61,15 @@ struct NetworkArgs {
     /// Least validation accuracy: 0.98 or 98%
     #[arg(long, value_name = "SHARE", value_parser = values::share)]
     min_accuracy: Option<f64>,
+    /// Which network within those limits; accuracy is validation accuracy
+    #[arg(long, value_enum, default_value = "size")]
+    prefer: PreferArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PreferArg {
+    Size,
+    Accuracy,
 }
 
 /// Where results go.
@@ -108,6 +120,10 @@ fn recipe(args: &GrowArgs) -> Result<Recipe> {
             budget.max_bytes = network.max_bytes.unwrap_or(budget.max_bytes);
             budget.max_drop = network.max_drop.unwrap_or(budget.max_drop);
             budget.min_accuracy = network.min_accuracy.unwrap_or(budget.min_accuracy);
+            budget.prefer = match network.prefer {
+                PreferArg::Size => Prefer::Size,
+                PreferArg::Accuracy => Prefer::Accuracy,
+            };
             recipe.model.hidden = network.hidden.clone().unwrap_or_default();
             recipe.train.epochs = network.epochs.unwrap_or(recipe.train.epochs);
             recipe

@@ -52,13 +52,17 @@ fn read_file(file: File, options: &ReadOptions) -> Result<Table> {
         return Err(Error::new(ErrorKind::Limit, message));
     }
     let names: Vec<&str> = schema.columns().iter().map(|c| c.name()).collect();
-    for name in options.numeric.iter().chain(&options.categorical) {
+    let named = options.numeric.iter().chain(&options.categorical);
+    for name in named.chain(&options.columns) {
         if !names.contains(&name.as_str()) {
             return Err(unknown(name, names.iter().copied()));
         }
     }
     let mut columns = Vec::with_capacity(n_columns);
     for (i, descriptor) in schema.columns().iter().enumerate() {
+        if !options.wants(descriptor.name()) {
+            continue;
+        }
         let top_level = descriptor.path().parts().len() == 1;
         if !top_level || descriptor.max_rep_level() > 0 {
             let message = "expected a number, text or a boolean, found a list, map or struct";

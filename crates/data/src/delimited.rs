@@ -30,9 +30,9 @@ pub fn read_delimited_bytes(bytes: &[u8], options: &ReadOptions) -> Result<Table
     read_with(open, options)
 }
 
-/// Reads a random sample of at most `most` rows of a delimited file that may be larger than memory,
-/// in the order of the file, and the number of rows it has. Which rows they are depends on `seed` and
-/// the row numbers only; the types are those of the sample.
+/// Reads a random sample of at most `most` of those rows of a delimited file that `may` allows, in the
+/// order of the file, and the number of rows it has. The file may be larger than memory. Which rows
+/// they are depends on `seed` and the row numbers only; the types are those of the sample.
 ///
 /// Errs as [`read_delimited`] does.
 pub fn read_sample(
@@ -40,8 +40,9 @@ pub fn read_sample(
     options: &ReadOptions,
     most: usize,
     seed: u64,
+    may: impl Fn(u64) -> bool,
 ) -> Result<(Table, u64)> {
-    sample(Records::open(path, options)?, options, most, seed).map_err(|e| e.in_file(path))
+    sample(Records::open(path, options)?, options, most, seed, may).map_err(|e| e.in_file(path))
 }
 
 fn sample(
@@ -49,6 +50,7 @@ fn sample(
     options: &ReadOptions,
     most: usize,
     seed: u64,
+    may: impl Fn(u64) -> bool,
 ) -> Result<(Table, u64)> {
     // The rows with the least hashes, the greatest of them on top.
     let mut kept: BTreeMap<(u64, u64), Record> = BTreeMap::new();
@@ -57,6 +59,9 @@ fn sample(
     while records.read(&mut record)? {
         let key = (hash(seed, rows), rows);
         rows += 1;
+        if !may(key.1) {
+            continue;
+        }
         if kept.len() < most || kept.last_key_value().is_some_and(|(last, _)| key < *last) {
             kept.insert(key, record.clone());
             if kept.len() > most {
@@ -100,13 +105,14 @@ fn build(
         notices.push("there is no header row: the columns are called c0, c1, ...".to_owned());
     }
     let mut again = false;
-    for (builder, name) in builders.iter_mut().zip(header) {
+    for (at, builder) in &builders {
         if let Builder::Turned {
             numbers,
             line,
             text,
         } = builder
         {
+            let name = &header[*at];
             notices.push(format!(
                 "column {name:?} is read as categorical: {numbers} numbers come before {} on line {line}",
                 quoted(text)
@@ -115,7 +121,7 @@ fn build(
         }
     }
     if again {
-        for builder in &mut builders {
+        for (_, builder) in &mut builders {
             *builder = match builder {
                 Builder::Turned { .. } => Builder::Categorical(Levels::default()),
                 _ => Builder::Done(std::mem::replace(builder, Builder::Empty(0)).boxed()),
@@ -123,7 +129,8 @@ fn build(
         }
         pass(&mut |record| push_row(record, header, &mut builders, options))?;
     }
-    let columns = header.iter().zip(builders).map(|(name, builder)| {
+    let columns = builders.into_iter().map(|(at, builder)| {
+        let name = &header[at];
         let values = builder.finish().map_err(|e| e.in_column(name))?;
         Ok(Column::new(name.clone(), values))
     });
@@ -136,8 +143,10 @@ fn build(
     Ok(table)
 }
 
-fn builders(header: &[String], options: &ReadOptions) -> Result<Vec<Builder>> {
-    for name in options.numeric.iter().chain(&options.categorical) {
+/// A builder for each column that is wanted, and the place of the column.
+fn builders(header: &[String], options: &ReadOptions) -> Result<Vec<(usize, Builder)>> {
+    let named = options.numeric.iter().chain(&options.categorical);
+    for name in named.chain(&options.columns) {
         if !header.contains(name) {
             return Err(unknown(name, header.iter().map(String::as_str)));
         }
@@ -159,22 +168,23 @@ fn builders(header: &[String], options: &ReadOptions) -> Result<Vec<Builder>> {
             Builder::Empty(0)
         }
     };
-    Ok(header.iter().map(builder).collect())
+    let wanted = header.iter().enumerate().filter(|(_, n)| options.wants(n));
+    Ok(wanted.map(|(at, name)| (at, builder(name))).collect())
 }
 
 fn push_row(
     record: &Record,
     header: &[String],
-    builders: &mut [Builder],
+    builders: &mut [(usize, Builder)],
     options: &ReadOptions,
 ) -> Result<()> {
-    for (i, builder) in builders.iter_mut().enumerate() {
-        let cell = record.cell(i);
+    for (at, builder) in builders {
+        let cell = record.cell(*at);
         if options.is_missing(cell) {
             builder.push_missing();
         } else {
             let pushed = builder.push(cell, record.line());
-            pushed.map_err(|()| not_a_number(cell, &header[i], record.line()))?;
+            pushed.map_err(|()| not_a_number(cell, &header[*at], record.line()))?;
         }
     }
     Ok(())
@@ -347,13 +357,29 @@ mod tests {
     }
 
     #[test]
+    fn columns_can_be_chosen() {
+        let mut options = ReadOptions {
+            columns: vec!["c".into(), "a".into()],
+            ..ReadOptions::default()
+        };
+        let text = "a,b,c\n1,2,3\n4,x,y\n";
+        let table = read_delimited_bytes(text.as_bytes(), &options).unwrap();
+        assert_eq!(table.names().collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(numeric(&table, "a"), [1.0, 4.0]);
+        assert_eq!(texts(&table, "c"), [Some("3".into()), Some("y".into())]);
+        options.columns = vec!["d".into()];
+        let error = read_delimited_bytes(text.as_bytes(), &options).unwrap_err();
+        assert!(error.to_string().contains("\"d\""), "{error}");
+    }
+
+    #[test]
     fn samples_are_rows_of_the_file_in_order() {
         let text: String = (0..1000).map(|i| format!("{i},{}\n", i * 2)).collect();
         let sample = |most, seed| {
             let options = ReadOptions::default();
             let bytes = std::io::Cursor::new(text.clone().into_bytes());
             let records = Records::from_reader(Box::new(bytes), &options).unwrap();
-            sample(records, &options, most, seed).unwrap()
+            sample(records, &options, most, seed, |_| true).unwrap()
         };
         let (all, rows) = sample(2000, 1);
         assert_eq!((all.rows(), rows), (1000, 1000));
