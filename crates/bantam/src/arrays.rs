@@ -422,7 +422,9 @@ mod tests {
         }]
     }
 
-    fn array(name: &str, shape: &[usize], values: Vec<f32>) -> (String, Tensor) {
+    type Named = (String, Tensor);
+
+    fn array(name: &str, shape: &[usize], values: Vec<f32>) -> Named {
         (name.to_owned(), Tensor::new(shape, values).unwrap())
     }
 
@@ -482,7 +484,7 @@ mod tests {
             input: "stat".into(),
             output: "sum".into(),
         }];
-        let cases: [(Vec<(String, Tensor)>, Vec<State>, &str); 6] = [
+        let cases: [(Vec<Named>, Vec<State>, &str); 6] = [
             (vec![x(&[1, 2])], vec![], "no array for the input \"state\""),
             (
                 vec![x(&[1, 3]), s(&[1, 2])],

@@ -190,7 +190,8 @@ pub(crate) fn find(name: &str) -> Result<&'static Architecture> {
     })
 }
 
-fn known() -> String {
+/// Names of the known architectures, with commas.
+pub fn known() -> String {
     arch::ALL
         .iter()
         .map(|a| a.name)
@@ -202,8 +203,7 @@ fn known() -> String {
 pub(crate) fn fitting(weights: &Weights) -> Vec<&'static str> {
     let fits = |a: &&Architecture| {
         let graph = a.graph(classes(a, weights));
-        let assigned = graph.ok().map(|g| weights::assign(&g, &weights.tensors));
-        matches!(assigned, Some(Ok((_, report))) if report.is_complete())
+        graph.is_ok_and(|graph| weights::fits(&graph, &weights.tensors))
     };
     arch::ALL.iter().filter(fits).map(|a| a.name).collect()
 }

@@ -70,7 +70,7 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct ArchArgs {
     /// Architecture of a file that holds weights alone, such as resnet20-cifar; `inspect` without it
-    /// says which one fits
+    /// says which one fits, and its help which are known
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
 }

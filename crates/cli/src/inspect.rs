@@ -16,8 +16,12 @@ layers[].{name, op, shape, parameters, nonzero, macs, bits}, \
 weights[].{name, stored, shape, elements, nonzero}, input.{kind, shape, columns}, \
 target.{name, kind, classes}, parameters, nonzero, macs, notes, notices, graph.";
 
+fn after_help() -> String {
+    format!("Known architectures: {}.\n\n{KEYS}", bantam::open::known())
+}
+
 #[derive(Debug, clap::Args)]
-#[command(after_help = KEYS)]
+#[command(after_help = after_help())]
 pub struct InspectArgs {
     /// A .bantam file, or weights (.safetensors, .pth, .pt)
     #[arg(value_name = "MODEL")]

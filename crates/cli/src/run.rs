@@ -51,7 +51,8 @@ pub struct RunArgs {
     no_header: bool,
     #[command(flatten)]
     arch: ArchArgs,
-    /// Feed arrays as they are, and give the outputs as arrays
+    /// Feed arrays as they are, and give the outputs as arrays; done for .npy and .npz files where
+    /// nothing says what the network is fed
     #[arg(long, conflicts_with_all = ["header", "no_header", "unseen"])]
     raw: bool,
     /// Feed an output back into an input, step by step along the first axis of the other arrays; the
@@ -74,7 +75,11 @@ pub fn run(args: &RunArgs, global: &Global) -> Result<()> {
             .iter()
             .for_each(|notice| say(&format!("note: {notice}")));
     }
-    if args.raw || !args.state.is_empty() {
+    let unknown = network.schema.is_none() && is_arrays(&args.data);
+    if unknown && !args.raw && args.state.is_empty() && !global.quiet {
+        say("note: nothing says what the network is fed, so arrays are fed as they are");
+    }
+    if args.raw || unknown || !args.state.is_empty() {
         return raw(args, &network, global);
     }
     let mut predictor = Predictor::new(&args.model, network)?;
@@ -114,6 +119,11 @@ pub fn run(args: &RunArgs, global: &Global) -> Result<()> {
         told(&summary).iter().for_each(|line| say(line));
     }
     Ok(())
+}
+
+fn is_arrays(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_ascii_lowercase());
+    extension.is_some_and(|e| e == "npy" || e == "npz")
 }
 
 fn state(text: &str) -> std::result::Result<State, String> {

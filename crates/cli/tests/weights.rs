@@ -245,8 +245,12 @@ fn arrays_by_name_and_a_state_that_is_carried() {
         ("state", npy(&[1, 2], &[5.0, 7.0])),
     ];
     folder.put("both.npz", npz(&both));
+    folder.put("rows.csv", "x\n1\n");
     let dir = folder.path();
 
+    let plain = run(dir, &["run", "sum.bantam", "both.npz"]);
+    assert_eq!(plain.code, Some(0), "{plain:?}");
+    assert!(plain.stderr.contains("fed as they are"), "{plain:?}");
     let once = run(dir, &["run", "sum.bantam", "both.npz", "--raw", "--json"]);
     let outputs = once.json()["outputs"].clone();
     assert_eq!(
@@ -292,7 +296,7 @@ fn arrays_by_name_and_a_state_that_is_carried() {
             "no input is called \"stat\"",
         ),
         (&["both.npz", "--state", "sum"], "expected INPUT=OUTPUT"),
-        (&["both.npz"], "say --raw"),
+        (&["rows.csv"], "say --raw"),
     ] {
         let ran = run(dir, &[&["run", "sum.bantam"], args].concat());
         assert_eq!(ran.code, Some(1), "{args:?}");

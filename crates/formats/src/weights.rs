@@ -12,7 +12,7 @@ use std::path::Path;
 use bantam_core::Tensor;
 
 pub use crate::stored::Stored;
-pub use assign::{Assigned, Missing, Rename, assign};
+pub use assign::{Assigned, Missing, Rename, assign, fits};
 
 use crate::file::read_all;
 use crate::{Error, ErrorKind, Result, safetensors, torch};

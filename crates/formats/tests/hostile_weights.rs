@@ -101,12 +101,12 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind)> {
             [
                 b"](".to_vec(),
                 [b'h', i].repeat(10),
-                vec![b'e', b'q', i + 1],
+                vec![b'e', b'q', i + 1, b'0'],
             ]
             .concat()
         })
         .collect();
-    let laughs = [b"Nq\x00".to_vec(), laughs].concat();
+    let laughs = [b"Nq\x000".to_vec(), laughs, b"h\x0a".to_vec()].concat();
     let nested = [b"]".repeat(200), b"a".repeat(199)].concat();
     let nested_tensor = |n: usize| {
         let opens: Vec<u8> = (0..n)
@@ -145,6 +145,37 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind)> {
         strides: &[1],
         ..PLAIN
     };
+    // A dictionary of almost only pairs that is asked for 100,000 times.
+    let pair = [b"]".to_vec(), b"NaNa".to_vec()].concat();
+    let almost = [b"](".to_vec(), pair.repeat(10_000), b"Ne".to_vec()].concat();
+    let almost = [
+        call("collections", "OrderedDict", &[almost]),
+        b"q\x000".to_vec(),
+    ]
+    .concat();
+    let almost = [
+        almost,
+        b"](".to_vec(),
+        b"h\x00".repeat(100_000),
+        b"e".to_vec(),
+    ]
+    .concat();
+    let long_key = "k".repeat(1_000_000);
+    let keys = [
+        storage("FloatStorage", &long_key, 1),
+        // Once more and more, from the tuple that it is made of.
+        b"0".to_vec(),
+        tuple(&[
+            text("storage"),
+            b"ctorch\nFloatStorage\n".to_vec(),
+            text(&long_key),
+            text("cpu"),
+            int(1),
+        ]),
+        b"q\x01".to_vec(),
+        b"h\x01Q0".repeat(300_000),
+    ]
+    .concat();
     let long_name = "n".repeat(5000);
     let mut cases = vec![
         (
@@ -157,6 +188,12 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind)> {
             zip(&b"(".repeat(20_000_000)),
             TooLarge,
         ),
+        (
+            "pairs that are none, again and again",
+            zip(&almost),
+            TooLarge,
+        ),
+        ("a long key, again and again", zip(&keys), TooLarge),
         (
             "a value pushed again and again",
             zip(&[b"N".to_vec(), b"2".repeat(20_000_000)].concat()),

@@ -19,6 +19,8 @@ const MOST_VISITS: usize = 1 << 20;
 const MOST_TENSORS: usize = 1 << 16;
 /// Longest name of a tensor, in bytes.
 const MOST_NAME_BYTES: usize = 1024;
+/// Longest key of a storage, in bytes.
+const MOST_KEY_BYTES: usize = 256;
 /// Most axes of a tensor.
 const MOST_AXES: usize = 32;
 
@@ -68,15 +70,7 @@ struct Walk<'p, 'a> {
 
 impl<'p, 'a> Walk<'p, 'a> {
     fn visit(&mut self, id: Id) -> Result<()> {
-        self.visits += 1;
-        if self.visits > MOST_VISITS {
-            let what = "values in dictionaries of dictionaries";
-            return Err(Error::too_large(
-                what,
-                self.visits as u64,
-                MOST_VISITS as u64,
-            ));
-        }
+        self.count(1)?;
         let pickle: &'p Pickle<'a> = self.pickle;
         match pickle.get(id) {
             Item::Dict(pairs) => self.entries(pairs),
@@ -88,6 +82,10 @@ impl<'p, 'a> Walk<'p, 'a> {
                 Global::Dictionary | Global::Namespace => {
                     // Python 2 gave the pairs as an argument.
                     let first = arguments(pickle, call.args).first();
+                    if let Some(Item::Sequence(_, ids)) = first.map(|&a| pickle.get(a)) {
+                        // They are looked at even where they turn out to be no pairs.
+                        self.count(ids.len())?;
+                    }
                     let given = first.and_then(|&a| pairs(pickle, a));
                     self.entries(&given.unwrap_or_default())?;
                     self.entries(&call.pairs)
@@ -108,6 +106,17 @@ impl<'p, 'a> Walk<'p, 'a> {
             | Item::Global(_)
             | Item::Persistent(_) => Ok(()),
         }
+    }
+
+    /// Counts what is looked at.
+    fn count(&mut self, values: usize) -> Result<()> {
+        self.visits += values;
+        if self.visits <= MOST_VISITS {
+            return Ok(());
+        }
+        let what = "values in dictionaries of dictionaries";
+        let (found, most) = (self.visits as u64, MOST_VISITS as u64);
+        Err(Error::too_large(what, found, most))
     }
 
     fn entries(&mut self, pairs: &[(Id, Id)]) -> Result<()> {
@@ -261,8 +270,18 @@ pub(super) fn storage<'a>(pickle: &Pickle<'a>, id: Id) -> Result<Storage<'a>> {
         Some((_, Some([_, first, _]))) => pickle.size(*first).ok_or_else(bad)?,
         Some(_) => return Err(bad()),
     };
+    let key = pickle.text(key).ok_or_else(bad)?;
+    if key.len() > MOST_KEY_BYTES {
+        // Every reference to a storage looks its key up.
+        let (found, most) = (key.len() as u64, MOST_KEY_BYTES as u64);
+        return Err(Error::too_large(
+            "bytes of the key of a storage",
+            found,
+            most,
+        ));
+    }
     Ok(Storage {
-        key: pickle.text(key).ok_or_else(bad)?,
+        key,
         stored,
         len,
         first,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use bantam_core::graph::Parameter;
 use bantam_core::{DType, Graph, Tensor};
 
 use super::StoredTensor;
@@ -15,6 +16,15 @@ const SYNONYMS: [(&str, &str); 5] = [
     ("moving_var", "running_var"),
     ("moving_variance", "running_var"),
 ];
+
+/// Missing names that the nearest of the left-over ones is looked for, in so many of them, of so many
+/// bytes: comparing takes time that grows with each.
+const MOST_COMPARED: usize = 20;
+const MOST_OTHERS: usize = 500;
+const MOST_COMPARED_BYTES: usize = 128;
+
+/// Parts of a name that are looked at.
+const MOST_PARTS: usize = 16;
 
 /// Last part of the names of counters that batch normalisation keeps while training.
 const COUNTER: &str = "num_batches_tracked";
@@ -56,7 +66,7 @@ pub struct Rename {
 pub struct Missing {
     /// Name in the Graph.
     pub name: String,
-    /// The left-over name of the file that is most like it.
+    /// The left-over name of the file that is most like it; looked for where few are missing.
     pub nearest: Option<String>,
 }
 
@@ -74,37 +84,61 @@ impl Assigned {
 /// `f64` is rounded to `f32` where the Graph computes in it, and counted. Errs when a tensor has
 /// another shape than its weight, or is of integers where floats are expected.
 pub fn assign(graph: &Graph, tensors: &[StoredTensor]) -> Result<(Graph, Assigned)> {
-    let wanted: BTreeSet<&str> = graph
-        .parameters()
-        .iter()
-        .map(|p| graph.value_name(p.value))
-        .collect();
+    let (by_name, mut report) = matched(graph, tensors)?;
+    for missing in report.missing.iter_mut().take(MOST_COMPARED) {
+        missing.nearest = nearest(&missing.name, &report.left_over);
+    }
+    let assigned = graph.map_weights(|name, p| match by_name.get(name) {
+        None => Ok(None),
+        Some(t) => fit(t, p.weight.dtype(), p.weight.shape()).map(|t| Some(t.into())),
+    });
+    let assigned =
+        assigned.map_err(|e| Error::new(ErrorKind::Corrupt, e.to_string()).caused_by(e))?;
+    Ok((assigned, report))
+}
+
+/// Whether [`assign`] would find every weight of `graph` in the file and leave nothing over.
+pub fn fits(graph: &Graph, tensors: &[StoredTensor]) -> bool {
+    if tensors.len() < graph.parameters().len() {
+        return false;
+    }
+    let Ok((by_name, report)) = matched(graph, tensors) else {
+        return false;
+    };
+    let same = |p: &Parameter| {
+        by_name.get(graph.value_name(p.value)).is_some_and(|t| {
+            let floats = t.tensor.dtype().is_float() == p.weight.dtype().is_float();
+            floats && t.tensor.shape() == p.weight.shape()
+        })
+    };
+    report.is_complete() && graph.parameters().iter().all(same)
+}
+
+/// The tensor for each weight, by the weight's name, and how that came about.
+fn matched<'a>(
+    graph: &Graph,
+    tensors: &'a [StoredTensor],
+) -> Result<(HashMap<String, &'a StoredTensor>, Assigned)> {
+    let parameters = graph.parameters().iter();
+    let wanted: BTreeSet<&str> = parameters.map(|p| graph.value_name(p.value)).collect();
     let mut report = Assigned::default();
-    let by_name = match in_order(graph, tensors) {
+    let found: HashMap<String, &StoredTensor> = match in_order(graph, tensors) {
         Some(pairs) if !tensors.iter().any(|t| is_known(&wanted, &t.name)) => {
             report.by_order = true;
             pairs.into_iter().collect()
         }
         _ => by_name(&wanted, tensors, &mut report)?,
     };
-    let assigned = graph.map_weights(|name, p| match by_name.get(name) {
-        None => Ok(None),
-        Some(t) => fit(t, p.weight.dtype(), p.weight.shape()).map(|t| Some(t.into())),
+    report.found = found.len();
+    let rounded = found.values().filter(|t| t.tensor.dtype() == DType::F64);
+    report.rounded = rounded.count();
+    let absent = wanted.into_iter().filter(|name| !found.contains_key(*name));
+    let missing = absent.map(|name| Missing {
+        name: name.to_owned(),
+        nearest: None,
     });
-    report.found = by_name.len();
-    report.rounded = by_name
-        .values()
-        .filter(|t| t.tensor.dtype() == DType::F64)
-        .count();
-    let missing = wanted
-        .into_iter()
-        .filter(|name| !by_name.contains_key(*name));
-    report.missing = missing
-        .map(|name| self::missing(name, &report.left_over))
-        .collect();
-    let assigned =
-        assigned.map_err(|e| Error::new(ErrorKind::Corrupt, e.to_string()).caused_by(e))?;
-    Ok((assigned, report))
+    report.missing = missing.collect();
+    Ok((found, report))
 }
 
 /// The tensors by the names of the weights they are for; what has no place goes into the report.
@@ -151,11 +185,17 @@ fn by_name<'a>(
 
 /// Whether some end of `name` is the name of a weight.
 fn is_known(wanted: &BTreeSet<&str>, name: &str) -> bool {
-    let ends = name.match_indices('.').map(|(i, _)| &name[i + 1..]);
-    let known = |end: &str| {
+    let known = |end: usize| {
+        let end = &name[end..];
         wanted.contains(end) || synonym(end).is_some_and(|to| wanted.contains(to.as_str()))
     };
-    std::iter::once(name).chain(ends).any(known)
+    ends(name).any(known)
+}
+
+/// Where parts of a name begin: at its start, and after each of its last dots.
+fn ends(name: &str) -> impl Iterator<Item = usize> {
+    let dots = name.rmatch_indices('.').take(MOST_PARTS);
+    std::iter::once(0).chain(dots.map(|(i, _)| i + 1))
 }
 
 /// The tensors in the order of the weights, when there are as many and the shapes are the same.
@@ -166,11 +206,11 @@ fn in_order<'a>(
     let counter = |t: &&StoredTensor| t.name.rsplit('.').next() == Some(COUNTER);
     let tensors: Vec<&StoredTensor> = tensors.iter().filter(|t| !counter(t)).collect();
     let parameters = graph.parameters();
-    let fits = |(p, t): (&bantam_core::graph::Parameter, &&StoredTensor)| {
+    let fits = |(p, t): (&Parameter, &&StoredTensor)| {
         p.weight.shape() == t.tensor.shape() && t.tensor.dtype().is_float()
     };
     let all = tensors.len() == parameters.len() && parameters.iter().zip(&tensors).all(fits);
-    let name = |p: &bantam_core::graph::Parameter| graph.value_name(p.value).to_owned();
+    let name = |p: &Parameter| graph.value_name(p.value).to_owned();
     all.then(|| parameters.iter().map(name).zip(tensors).collect())
 }
 
@@ -178,8 +218,7 @@ fn in_order<'a>(
 fn prefix<'a>(wanted: &BTreeSet<&str>, tensors: &'a [StoredTensor]) -> &'a str {
     let mut votes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (place, t) in tensors.iter().enumerate() {
-        let ends = t.name.match_indices('.').map(|(i, _)| i + 1);
-        for end in std::iter::once(0).chain(ends) {
+        for end in ends(&t.name) {
             let (prefix, name) = t.name.split_at(end);
             if wanted.contains(name) {
                 votes.entry(prefix).or_insert((0, place)).0 += 1;
@@ -217,17 +256,16 @@ fn fit(t: &StoredTensor, dtype: DType, shape: &[usize]) -> bantam_core::Result<T
     Ok(t.tensor.cast(dtype))
 }
 
-fn missing(name: &str, left_over: &[String]) -> Missing {
-    let like = |other: &&String| strsim::normalized_damerau_levenshtein(name, other);
-    // Long lists of strangers are not worth comparing with long lists of strangers.
-    let nearest = left_over
+/// The left-over name that is most like `name`, if any is much like it.
+fn nearest(name: &str, left_over: &[String]) -> Option<String> {
+    let like = |other: &String| strsim::normalized_damerau_levenshtein(name, other);
+    let short = left_over
         .iter()
-        .take(1000)
-        .max_by(|a, b| like(a).total_cmp(&like(b)));
-    Missing {
-        name: name.to_owned(),
-        nearest: nearest.filter(|other| like(other) > 0.6).cloned(),
-    }
+        .filter(|other| other.len() <= MOST_COMPARED_BYTES);
+    let likely = short.take(MOST_OTHERS).map(|other| (like(other), other));
+    let best = likely.max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(likeness, _)| *likeness > 0.6)
+        .map(|(_, other)| other.clone())
 }
 
 #[cfg(test)]
@@ -296,6 +334,7 @@ mod tests {
             tensors.push(tensor("optimizer.x", &[1], 9.0));
             let (g, report) = assign(&graph(), &tensors).unwrap();
             assert_eq!(report.prefix, prefix);
+            assert_eq!(fits(&graph(), &tensors), report.is_complete());
             assert_eq!((report.found, report.counters), (6, 1), "{prefix:?}");
             let outside = if prefix.is_empty() { (0, 1) } else { (1, 0) };
             assert_eq!(
@@ -376,5 +415,10 @@ mod tests {
         let mut twice = complete("");
         twice.push(tensor("bn.gamma", &[2], 1.0));
         assert!(assign(&graph(), &twice).is_err());
+        assert!(!fits(&graph(), &twice));
+        let mut turned = complete("");
+        turned[0] = tensor("fc.weight", &[3, 2], 1.0);
+        assert!(!fits(&graph(), &turned));
+        assert!(fits(&graph(), &complete("module.")));
     }
 }
