@@ -10,6 +10,7 @@ use bantam_train::{answers, argmax, evaluate};
 
 use crate::codebooks::Tuned;
 use crate::folder::{Folder, write_atomic};
+use crate::open::network;
 use crate::prepare::prepare;
 use crate::results::{Histogram, Measured, Packed, Part, RunResult, Sized, Stage};
 use crate::road::{Measurements, Road, Rounds, STAGES, coder, nonzero, score, tuned_stem};
@@ -317,7 +318,7 @@ fn result(
     stages.push(pack_stage(road, &tuned, &run)?);
     let dense = &rounds.records[0].graph;
     let path = road.folder.path(MODEL);
-    let shipped = inspect::read_model(&path)?.1.graph;
+    let shipped = network(&path, None)?.graph;
     let test = road.data.test()?;
     Ok(RunResult {
         version: env!("CARGO_PKG_VERSION").to_owned(),

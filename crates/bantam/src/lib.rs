@@ -5,12 +5,15 @@
 //! prints nothing and reads no arguments: an [`Observer`](watch::Observer) is told what happens.
 #![forbid(unsafe_code)]
 
+pub mod arrays;
 mod codebooks;
 mod error;
+pub mod export;
 mod fitting;
 mod folder;
 mod grow;
 pub mod inspect;
+pub mod open;
 pub mod predict;
 mod prepare;
 pub mod recipe;
@@ -22,5 +25,6 @@ pub mod watch;
 
 pub use error::{Error, ErrorKind, Result};
 pub use grow::{RunOptions, StageName, StageReport, default_recipe, grow, measure, run_stage};
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspected, Inspection, inspect};
+pub use open::Network;
 pub use recipe::Recipe;

@@ -7,10 +7,10 @@ use bantam_compress::{
     IterativeOptions, Magnitude, Retrain, RoundRecord, RoundRequest, RoundResult, Sparsity,
     next_round, prune, quantize,
 };
-use bantam_core::Graph;
+use bantam_core::{Graph, arch};
 use bantam_data::Source;
 use bantam_formats::bantam::{self as container, Coder, Model, ReadLimits, WriteOptions};
-use bantam_train::{Evaluation, Fitted, evaluate, models};
+use bantam_train::{Evaluation, Fitted, evaluate, fresh};
 use serde::{Deserialize, Serialize};
 
 use crate::folder::{Folder, damaged};
@@ -76,21 +76,18 @@ impl Road<'_> {
                     [] => sized.unwrap_or_else(|| vec![sizing::HIDDEN_FOR_NUMBERS]),
                     given => given.to_vec(),
                 };
-                Ok(models::mlp(
-                    &self.recipe.name,
-                    &shape,
-                    &hidden,
-                    outputs,
-                    seed,
-                )?)
+                let graph = arch::mlp(&self.recipe.name, &shape, &hidden, outputs)?;
+                Ok(fresh(&graph, seed)?)
             }
             ModelKind::Lenet5Caffe => {
                 let shape: &[usize; 3] = shape[..].try_into().map_err(|_| {
                     let message = format!("lenet-5-caffe needs images, found samples of {shape:?}");
                     Error::new(ErrorKind::Recipe, message)
                 })?;
-                models::lenet_5_caffe(shape, outputs, seed)
-                    .map_err(|e| Error::new(ErrorKind::Recipe, format!("images of {shape:?}: {e}")))
+                let graph = arch::lenet_5_caffe(shape, outputs).map_err(|e| {
+                    Error::new(ErrorKind::Recipe, format!("images of {shape:?}: {e}"))
+                })?;
+                Ok(fresh(&graph, seed)?)
             }
         }
     }

@@ -119,7 +119,9 @@ fn every_key_of_the_results_is_documented() {
         ..RunOptions::default()
     };
     let result = grow(&recipe, &options, &mut Silent).unwrap();
-    let inspected = inspect(Path::new(&result.file.path)).unwrap();
+    let inspected = inspect(Path::new(&result.file.path), None)
+        .unwrap()
+        .inspection;
     let (measured, sized) = measure(&recipe, &mut Silent).unwrap();
     let mut measured = serde_json::to_value(measured).unwrap();
     measured["sized"] = json!(sized);

@@ -6,6 +6,7 @@ use bantam::Recipe;
 use bantam::recipe::Task;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::export::ExportArgs;
 use crate::grow::GrowArgs;
 use crate::inspect::InspectArgs;
 use crate::measure::MeasureArgs;
@@ -57,10 +58,28 @@ pub enum Command {
     Quantize(StageArgs),
     /// Pack the network of a recipe into a file, after the stages before it if need be
     Pack(StageArgs),
-    /// Answer data with a packed network
+    /// Answer data with a network
     Run(RunArgs),
-    /// Show what is in a packed network: every byte, every layer
+    /// Show what is in a file of a network or of weights: every byte, every layer
     Inspect(InspectArgs),
+    /// Write a network as a file for other programs
+    Export(ExportArgs),
+}
+
+/// Which network weights belong to.
+#[derive(Debug, clap::Args)]
+pub struct ArchArgs {
+    /// Architecture of a file that holds weights alone, such as resnet20-cifar; `inspect` without it
+    /// says which one fits
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
+}
+
+impl ArchArgs {
+    /// The name that was given.
+    pub fn name(&self) -> Option<&str> {
+        self.arch.as_deref()
+    }
 }
 
 /// How data are to be understood.

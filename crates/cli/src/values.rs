@@ -74,6 +74,14 @@ pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
+/// A share as a percentage, as exact as its standard error allows: `91.73 %` below half a point.
+pub fn percent_within(share: f64, standard_error: f64) -> String {
+    match standard_error < 0.005 {
+        true => format!("{:.2} %", share * 100.0),
+        false => percent(share),
+    }
+}
+
 /// A time: `0.8 s`, `95 s`, `12 min`.
 pub fn seconds(s: f64) -> String {
     match s {

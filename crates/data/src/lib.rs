@@ -14,6 +14,7 @@ mod load;
 mod options;
 mod table;
 
+mod cifar;
 mod columnar;
 mod delimited;
 mod idx;
@@ -47,7 +48,7 @@ pub use load::{
     Dataset, Loaded, OnDisk, Samples, StoredParts, load, memory_estimate, on_disk, read_images,
     read_table,
 };
-pub use npy::{read_npy, read_npz};
+pub use npy::{npy_bytes, npz_bytes, read_npy, read_npz};
 pub use options::ReadOptions;
 pub use records::{Record, Records};
 pub use rng::{Rng, hash};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bantam_core::{Data, Tensor};
 
+use crate::cifar;
 use crate::columnar::read_parquet;
 use crate::delimited::read_delimited;
 use crate::error::{Error, ErrorKind, Result, nearest};
@@ -335,6 +336,12 @@ fn folder(path: &Path) -> Result<Loaded> {
             .transpose()?;
         return parts(train, test);
     }
+    if let Some(files) = cifar::find(path) {
+        return match cifar::read(&files)? {
+            (Some(train), Some(test)) => parts(train, Some(test)),
+            (train, test) => Ok(only(train.or(test).expect("one of the files was found"))),
+        };
+    }
     if is_image_folder(path) {
         return read_image_folder(path).map(only);
     }
@@ -350,9 +357,11 @@ fn folder(path: &Path) -> Result<Loaded> {
     }
     let error = Error::new(
         ErrorKind::Format,
-        "expected images in a folder per class or IDX files",
+        "expected images in a folder per class, IDX files or those of CIFAR-10",
     );
-    Err(error.with_hint("found neither subfolders with images nor train-images-idx3-ubyte"))
+    Err(error.with_hint(
+        "found neither subfolders with images nor train-images-idx3-ubyte nor test_batch.bin",
+    ))
 }
 
 /// Train and test, after checking that they go together.

@@ -9,20 +9,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bantam_core::{DType, Data, Tensor};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use serde_json::{Map, Value, json};
 
 use crate::file::{read_all, write_atomic};
-use crate::{Error, ErrorKind, Result};
+use crate::stored::Stored;
+use crate::{Error, ErrorKind, Result, safetensors};
 
 /// The largest checkpoint that is read.
 const MAX_FILE_BYTES: u64 = 1 << 36;
-
-/// The largest header of the safetensors format.
-const MAX_HEADER_BYTES: usize = 100_000_000;
-
-const METADATA: &str = "__metadata__";
 
 /// Named tensors and named texts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,51 +47,7 @@ fn encode(
     tensors: &BTreeMap<String, Tensor>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
-    if tensors.contains_key(METADATA) {
-        return Err(Error::unstorable(format!(
-            "no tensor may be called {METADATA:?}"
-        )));
-    }
-    // Widest elements first, then by name: so every tensor is aligned.
-    let mut sorted: Vec<_> = tensors.iter().collect();
-    sorted.sort_by_key(|(_, t)| std::cmp::Reverse(t.dtype().size_bytes()));
-    let mut header = Map::new();
-    if !metadata.is_empty() {
-        header.insert(METADATA.to_owned(), json!(metadata));
-    }
-    let mut end = 0;
-    for (name, t) in &sorted {
-        let start = end;
-        end += t.len() * t.dtype().size_bytes();
-        let dtype = dtype_name(t.dtype());
-        let info = json!({"dtype": dtype, "shape": t.shape(), "data_offsets": [start, end]});
-        header.insert((*name).clone(), info);
-    }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
-    if header.len() > MAX_HEADER_BYTES {
-        return Err(Error::too_large(
-            "bytes of names",
-            header.len() as u64,
-            MAX_HEADER_BYTES as u64,
-        ));
-    }
-    let mut bytes = Vec::with_capacity(8 + header.len() + end);
-    bytes.extend((header.len() as u64).to_le_bytes());
-    bytes.extend(header);
-    for (_, t) in sorted {
-        append(t.data(), &mut bytes);
-    }
-    Ok(bytes)
-}
-
-fn dtype_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "F32",
-        DType::F64 => "F64",
-        DType::I64 => "I64",
-        DType::U8 => "U8",
-    }
+    safetensors::encode(tensors.iter().map(|(name, t)| (name.as_str(), t)), metadata)
 }
 
 /// Appends the values, little endian.
@@ -130,42 +79,20 @@ pub(crate) fn parse(dtype: DType, bytes: &[u8]) -> Data {
 }
 
 fn decode(bytes: &[u8]) -> Result<Checkpoint> {
-    let refused = |e: SafeTensorError| {
-        let kind = match e {
-            SafeTensorError::HeaderTooLarge => ErrorKind::TooLarge,
-            SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
-                ErrorKind::Truncated
-            }
-            _ => ErrorKind::Corrupt,
-        };
-        Error::new(kind, format!("not a valid safetensors file: {e}")).caused_by(e)
-    };
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(refused)?;
-    let file = SafeTensors::deserialize(bytes).map_err(refused)?;
-    let metadata = header.metadata().iter().flatten();
-    let mut checkpoint = Checkpoint {
-        tensors: BTreeMap::new(),
-        metadata: metadata.map(|(k, v)| (k.clone(), v.clone())).collect(),
-    };
-    for (name, view) in file.tensors() {
-        let t = tensor(&view).map_err(|e| e.at(format!("tensor {name:?}")))?;
-        checkpoint.tensors.insert(name, t);
-    }
-    Ok(checkpoint)
-}
-
-fn tensor(view: &TensorView<'_>) -> Result<Tensor> {
-    let dtype = match view.dtype() {
-        Dtype::F32 => DType::F32,
-        Dtype::F64 => DType::F64,
-        Dtype::I64 => DType::I64,
-        Dtype::U8 => DType::U8,
-        other => {
-            let message = format!("element type {other}: expected F32, F64, I64 or U8");
-            return Err(Error::new(ErrorKind::Unsupported, message));
+    let (found, metadata) = safetensors::decode(bytes)?;
+    let mut tensors = BTreeMap::new();
+    for t in found {
+        if !matches!(
+            t.stored,
+            Stored::F32 | Stored::F64 | Stored::I64 | Stored::U8
+        ) {
+            let message = format!("element type {}: expected f32, f64, i64 or u8", t.stored);
+            let error = Error::new(ErrorKind::Unsupported, message);
+            return Err(error.at(format!("tensor {:?}", t.name)));
         }
-    };
-    Ok(Tensor::from_data(view.shape(), parse(dtype, view.data()))?)
+        tensors.insert(t.name, t.tensor);
+    }
+    Ok(Checkpoint { tensors, metadata })
 }
 
 #[cfg(test)]
@@ -203,7 +130,7 @@ mod tests {
         }
         let missing = folder.path().join("none");
         assert_eq!(read_checkpoint(&missing).unwrap_err().kind(), ErrorKind::Io);
-        let reserved = BTreeMap::from([(METADATA.to_owned(), Tensor::scalar(1u8))]);
+        let reserved = BTreeMap::from([("__metadata__".to_owned(), Tensor::scalar(1u8))]);
         assert!(write_checkpoint(&path, &reserved, &BTreeMap::new()).is_err());
     }
 
