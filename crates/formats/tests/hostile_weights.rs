@@ -101,12 +101,12 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind)> {
             [
                 b"](".to_vec(),
                 [b'h', i].repeat(10),
-                vec![b'e', b'q', i + 1],
+                vec![b'e', b'q', i + 1, b'0'],
             ]
             .concat()
         })
         .collect();
-    let laughs = [b"Nq\x00".to_vec(), laughs].concat();
+    let laughs = [b"Nq\x000".to_vec(), laughs, b"h\x0a".to_vec()].concat();
     let nested = [b"]".repeat(200), b"a".repeat(199)].concat();
     let nested_tensor = |n: usize| {
         let opens: Vec<u8> = (0..n)
@@ -145,6 +145,18 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind)> {
         strides: &[1],
         ..PLAIN
     };
+    // A dictionary of 4,000 attributes that is built into one object 100,000 times.
+    let attributes: Vec<u8> = (0..4_000)
+        .flat_map(|i| [text(&format!("a{i}")), b"N".to_vec()].concat())
+        .collect();
+    let copies = [
+        b"}(".to_vec(),
+        attributes,
+        b"uq\x000".to_vec(),
+        call("argparse", "Namespace", &[]),
+        b"h\x00b".repeat(100_000),
+    ]
+    .concat();
     let long_name = "n".repeat(5000);
     let mut cases = vec![
         (
@@ -157,6 +169,7 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind)> {
             zip(&b"(".repeat(20_000_000)),
             TooLarge,
         ),
+        ("attributes copied again and again", zip(&copies), TooLarge),
         (
             "a value pushed again and again",
             zip(&[b"N".to_vec(), b"2".repeat(20_000_000)].concat()),
