@@ -482,7 +482,8 @@ mod tests {
             input: "stat".into(),
             output: "sum".into(),
         }];
-        let cases: [(Vec<(String, Tensor)>, Vec<State>, &str); 6] = [
+        type Case<'a> = (Vec<(String, Tensor)>, Vec<State>, &'a str);
+        let cases: [Case; 6] = [
             (vec![x(&[1, 2])], vec![], "no array for the input \"state\""),
             (
                 vec![x(&[1, 3]), s(&[1, 2])],
