@@ -422,9 +422,7 @@ mod tests {
         }]
     }
 
-    type Named = (String, Tensor);
-
-    fn array(name: &str, shape: &[usize], values: Vec<f32>) -> Named {
+    fn array(name: &str, shape: &[usize], values: Vec<f32>) -> (String, Tensor) {
         (name.to_owned(), Tensor::new(shape, values).unwrap())
     }
 
@@ -484,7 +482,8 @@ mod tests {
             input: "stat".into(),
             output: "sum".into(),
         }];
-        let cases: [(Vec<Named>, Vec<State>, &str); 6] = [
+        type Case<'a> = (Vec<(String, Tensor)>, Vec<State>, &'a str);
+        let cases: [Case; 6] = [
             (vec![x(&[1, 2])], vec![], "no array for the input \"state\""),
             (
                 vec![x(&[1, 3]), s(&[1, 2])],

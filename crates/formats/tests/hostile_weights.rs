@@ -145,6 +145,18 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind)> {
         strides: &[1],
         ..PLAIN
     };
+    // A dictionary of 4,000 attributes that is built into one object 100,000 times.
+    let attributes: Vec<u8> = (0..4_000)
+        .flat_map(|i| [text(&format!("a{i}")), b"N".to_vec()].concat())
+        .collect();
+    let copies = [
+        b"}(".to_vec(),
+        attributes,
+        b"uq\x000".to_vec(),
+        call("argparse", "Namespace", &[]),
+        b"h\x00b".repeat(100_000),
+    ]
+    .concat();
     // A dictionary of almost only pairs that is asked for 100,000 times.
     let pair = [b"]".to_vec(), b"NaNa".to_vec()].concat();
     let almost = [b"](".to_vec(), pair.repeat(10_000), b"Ne".to_vec()].concat();
@@ -188,6 +200,7 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind)> {
             zip(&b"(".repeat(20_000_000)),
             TooLarge,
         ),
+        ("attributes copied again and again", zip(&copies), TooLarge),
         (
             "pairs that are none, again and again",
             zip(&almost),

@@ -121,6 +121,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Pickle<'_>> {
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
+        copied: 0,
     };
     for _ in 0..MOST_OPCODES {
         let start = machine.at;
@@ -152,6 +153,8 @@ struct Machine<'a> {
     /// Heights of the stack at which a mark was set.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    /// Attributes copied so far.
+    copied: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -325,8 +328,18 @@ impl<'a> Machine<'a> {
     fn build(&mut self) -> Result<()> {
         let state = self.pop()?;
         let to = self.top()?;
+        let is_namespace =
+            |item: &Item| matches!(item, Item::Call(c) if c.global == Global::Namespace);
         let pairs = match &self.items[state.0 as usize] {
-            Item::Dict(pairs) => pairs.clone(),
+            Item::Dict(pairs) if is_namespace(&self.items[to.0 as usize]) => {
+                // One dictionary may be the attributes of many objects, each with a copy.
+                self.copied += pairs.len();
+                if self.copied > MOST_ITEMS {
+                    let (found, most) = (self.copied as u64, MOST_ITEMS as u64);
+                    return Err(Error::too_large("attributes in a pickle", found, most));
+                }
+                pairs.clone()
+            }
             _ => Vec::new(),
         };
         match &mut self.items[to.0 as usize] {
