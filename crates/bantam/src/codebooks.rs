@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::recipe::Prefer;
 use crate::results::Epoch;
 use crate::road::{Road, Rounds, SLACK, STAGES, coder, tuned_stem};
-use crate::{Error, ErrorKind, Result, fitting};
+use crate::{Error, ErrorKind, Recipe, Result, fitting};
 
 /// Bits tried beyond those of the recipe.
 const EXTRA_BITS: u8 = 2;
@@ -192,7 +192,7 @@ impl Road<'_> {
     fn tune(&mut self, record: &RoundRecord, extra_bits: u8) -> Result<Tuned> {
         let stem = tuned_stem(record.index, extra_bits);
         let started = Instant::now();
-        let graph = self.with_codebooks(&record.graph, extra_bits)?;
+        let graph = with_codebooks(self.recipe, &record.graph, extra_bits)?;
         let full = fitting::full(
             &self.recipe.train,
             self.recipe.seed,
@@ -230,31 +230,35 @@ impl Road<'_> {
         Ok(tuned)
     }
 
-    /// Removes and orders hidden units as the recipe says and gives every weight a codebook.
-    pub(crate) fn with_codebooks(&self, graph: &Graph, extra_bits: u8) -> Result<Graph> {
-        let pack = &self.recipe.pack;
-        let mut graph = graph.clone();
-        if pack.crop {
-            graph = crop(&graph)?.0;
-        }
-        if pack.order {
-            graph = order_units(&graph)?;
-        }
-        Ok(quantize(&graph, &self.codebooks(extra_bits))?)
-    }
-
+    /// Codebooks of `extra_bits` beyond the recipe's.
     pub(crate) fn codebooks(&self, extra_bits: u8) -> CodebookOptions {
-        let settings = &self.recipe.quantize;
-        let more = |bits: u8| (bits + extra_bits).min(8);
-        CodebookOptions {
-            bits: more(settings.bits),
-            per_layer: settings
-                .layer_bits
-                .iter()
-                .map(|(k, v)| (k.clone(), more(*v)))
-                .collect(),
-            bias_bits: (settings.bias_bits > 0).then(|| more(settings.bias_bits)),
-            ..CodebookOptions::default()
-        }
+        codebooks(self.recipe, extra_bits)
+    }
+}
+
+/// A network as it is packed: cropped, ordered, with codebooks of `extra_bits` beyond the recipe's.
+pub(crate) fn with_codebooks(recipe: &Recipe, graph: &Graph, extra_bits: u8) -> Result<Graph> {
+    let mut graph = graph.clone();
+    if recipe.pack.crop {
+        graph = crop(&graph)?.0;
+    }
+    if recipe.pack.order {
+        graph = order_units(&graph)?;
+    }
+    Ok(quantize(&graph, &codebooks(recipe, extra_bits))?)
+}
+
+fn codebooks(recipe: &Recipe, extra_bits: u8) -> CodebookOptions {
+    let settings = &recipe.quantize;
+    let more = |bits: u8| (bits + extra_bits).min(8);
+    CodebookOptions {
+        bits: more(settings.bits),
+        per_layer: settings
+            .layer_bits
+            .iter()
+            .map(|(k, v)| (k.clone(), more(*v)))
+            .collect(),
+        bias_bits: (settings.bias_bits > 0).then(|| more(settings.bias_bits)),
+        ..CodebookOptions::default()
     }
 }

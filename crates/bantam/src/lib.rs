@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod arrays;
+pub mod budget;
 mod codebooks;
+pub mod drift;
 mod error;
 pub mod export;
 mod fitting;
@@ -14,6 +16,7 @@ mod folder;
 mod grow;
 pub mod inspect;
 pub mod open;
+mod partial;
 pub mod predict;
 mod prepare;
 pub mod recipe;
@@ -27,4 +30,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use grow::{RunOptions, StageName, StageReport, default_recipe, grow, measure, run_stage};
 pub use inspect::{Inspected, Inspection, inspect};
 pub use open::Network;
+pub use partial::{PartialOptions, Report, measure_all, merge, partial};
 pub use recipe::Recipe;

@@ -146,7 +146,7 @@ pub(crate) fn prepare(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Pr
     }
 }
 
-fn read_options(recipe: &Recipe) -> ReadOptions {
+pub(crate) fn read_options(recipe: &Recipe) -> ReadOptions {
     let mut options = ReadOptions::default();
     options.header = recipe.data.header;
     options.numeric.clone_from(&recipe.data.numeric);
@@ -155,7 +155,7 @@ fn read_options(recipe: &Recipe) -> ReadOptions {
 }
 
 /// The name of the target of a table; `names` are its columns.
-fn target<'a>(recipe: &'a Recipe, names: &[&str]) -> Result<&'a str> {
+pub(crate) fn target<'a>(recipe: &'a Recipe, names: &[&str]) -> Result<&'a str> {
     recipe.data.target.as_deref().ok_or_else(|| {
         let message = "a table needs the name of the column to predict";
         let hint = format!("name it with --target; the columns are {}", list(names));
@@ -180,7 +180,11 @@ fn task(recipe: &Recipe) -> bantam_data::Task {
     }
 }
 
-fn from_table(recipe: &Recipe, table: &Table, observer: &mut dyn Observer) -> Result<Prepared> {
+pub(crate) fn from_table(
+    recipe: &Recipe,
+    table: &Table,
+    observer: &mut dyn Observer,
+) -> Result<Prepared> {
     let settings = &recipe.data;
     let target = target(recipe, &table.names().collect::<Vec<_>>())?;
     let in_file = |e: bantam_data::Error| Error::from(e.in_file(&settings.path));
@@ -215,10 +219,10 @@ fn from_table(recipe: &Recipe, table: &Table, observer: &mut dyn Observer) -> Re
 }
 
 /// Names of columns, and of columns left out with the reason.
-type Columns = (Vec<String>, Vec<(String, String)>);
+pub(crate) type Columns = (Vec<String>, Vec<(String, String)>);
 
 /// The columns that a network is to see, and those that are left out with the reason.
-fn columns(
+pub(crate) fn columns(
     recipe: &Recipe,
     table: &Table,
     target: &str,
@@ -238,7 +242,7 @@ fn columns(
 }
 
 /// The training rows `table` as the estimators see them.
-fn problem(
+pub(crate) fn problem(
     recipe: &Recipe,
     table: &Table,
     kept: &[String],

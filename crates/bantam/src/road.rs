@@ -13,6 +13,8 @@ use bantam_formats::bantam::{self as container, Coder, Model, ReadLimits, WriteO
 use bantam_train::{Evaluation, Fitted, evaluate, fresh};
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{self, Rates};
+use crate::codebooks::with_codebooks;
 use crate::folder::{Folder, damaged};
 use crate::prepare::Prepared;
 use crate::recipe::{self, ModelKind};
@@ -26,7 +28,8 @@ pub(crate) const STAGES: usize = 6;
 /// Slack for the rounding of decimal accuracies, far below one row of any data set.
 pub(crate) const SLACK: f64 = 1e-12;
 
-const MEASURED: &str = "1-measure.json";
+pub(crate) const MEASURED: &str = "1-measure.json";
+const BUDGET: &str = "1-budget.json";
 
 /// A run under way.
 pub(crate) struct Road<'a> {
@@ -41,6 +44,80 @@ pub(crate) struct Road<'a> {
 pub(crate) struct Measurements {
     pub(crate) measured: Option<Measured>,
     pub(crate) sized: Option<Sized>,
+}
+
+/// The network with fresh weights that a recipe asks for.
+pub(crate) fn initial(recipe: &Recipe, data: &Prepared, sized: Option<&Sized>) -> Result<Graph> {
+    let (shape, outputs, seed) = (data.sample_shape(), data.outputs(), recipe.seed);
+    match recipe.model.kind {
+        ModelKind::Mlp => {
+            let sized = sized.map(|s| s.hidden.clone());
+            let hidden = match &recipe.model.hidden[..] {
+                [] => sized.unwrap_or_else(|| vec![sizing::HIDDEN_FOR_NUMBERS]),
+                given => given.to_vec(),
+            };
+            let graph = arch::mlp(&recipe.name, &shape, &hidden, outputs)?;
+            Ok(fresh(&graph, seed)?)
+        }
+        ModelKind::Lenet5Caffe => {
+            let shape: &[usize; 3] = shape[..].try_into().map_err(|_| {
+                let message = format!("lenet-5-caffe needs images, found samples of {shape:?}");
+                Error::new(ErrorKind::Recipe, message)
+            })?;
+            let graph = arch::lenet_5_caffe(shape, outputs)
+                .map_err(|e| Error::new(ErrorKind::Recipe, format!("images of {shape:?}: {e}")))?;
+            Ok(fresh(&graph, seed)?)
+        }
+    }
+}
+
+/// Size of the file that a network would make with codebooks that are not tuned yet.
+pub(crate) fn estimate(recipe: &Recipe, data: &Prepared, graph: &Graph) -> Result<u64> {
+    let graph = container::round_for_storage(&with_codebooks(recipe, graph, 0)?)?;
+    Ok(packed(data, &graph, coder(recipe.pack.coder))?.len() as u64)
+}
+
+fn packed(data: &Prepared, graph: &Graph, coder: Coder) -> Result<Vec<u8>> {
+    let schema = Some(data.schema.clone());
+    let model = Model {
+        schema,
+        ..Model::new(graph.clone())
+    };
+    Ok(container::write(&model, &WriteOptions { coder })?)
+}
+
+/// Bytes that one training step of a network holds: buffers, weights, what the optimizer remembers.
+pub(crate) fn training_memory(recipe: &Recipe, data: &Prepared, network: &Graph) -> Result<u64> {
+    use bantam_core::op::LossKind;
+    let loss = match data.class_names().len() {
+        0 => LossKind::MeanSquaredError,
+        _ => LossKind::CrossEntropy {
+            label_smoothing: 0.0,
+        },
+    };
+    let form = bantam_train::TrainingGraph::new(network, loss)?;
+    let batch = recipe.train.batch_size.min(data.rows()[0]);
+    let memory = bantam_runtime::Plan::for_batch(&form.graph, batch)?.memory();
+    let slots = match recipe.train.optimizer {
+        recipe::OptimizerKind::Sgd => 1,
+        recipe::OptimizerKind::Adam | recipe::OptimizerKind::AdamW => 2,
+    };
+    let weights = 4 * network.n_trainable() as u64;
+    Ok((memory.buffers_bytes + memory.weights_bytes) as u64 + weights * (1 + slots))
+}
+
+impl Measurements {
+    /// Both parts; errs when a number is predicted, for which there is no estimator yet.
+    pub(crate) fn both(self) -> Result<(Measured, Sized)> {
+        match (self.measured, self.sized) {
+            (Some(measured), Some(sized)) => Ok((measured, sized)),
+            _ => {
+                let message = "the target is a number, and capacity is measured for classes only";
+                let hint = "with --task classes every distinct value is a class";
+                Err(Error::new(ErrorKind::Data, message).with_hint(hint))
+            }
+        }
+    }
 }
 
 /// The rounds of pruning with their graphs.
@@ -67,29 +144,33 @@ impl Road<'_> {
 
     /// The network with fresh weights that the recipe asks for.
     pub(crate) fn initial(&self, measurements: &Measurements) -> Result<Graph> {
-        let (shape, outputs) = (self.data.sample_shape(), self.data.outputs());
-        let seed = self.recipe.seed;
-        match self.recipe.model.kind {
-            ModelKind::Mlp => {
-                let sized = measurements.sized.as_ref().map(|s| s.hidden.clone());
-                let hidden = match &self.recipe.model.hidden[..] {
-                    [] => sized.unwrap_or_else(|| vec![sizing::HIDDEN_FOR_NUMBERS]),
-                    given => given.to_vec(),
+        initial(self.recipe, &self.data, measurements.sized.as_ref())
+    }
+
+    /// Says what the run will take, or what was said when it began.
+    pub(crate) fn budget(
+        &mut self,
+        measurements: &Measurements,
+        initial: &Graph,
+        rates: &Rates,
+    ) -> Result<budget::Estimate> {
+        let estimate = match self.folder.read_json(BUDGET)? {
+            Some(done) => done,
+            None => {
+                let plan = budget::Plan {
+                    recipe: self.recipe,
+                    data: &self.data,
+                    sized: measurements.sized.as_ref(),
+                    initial,
+                    rates,
                 };
-                let graph = arch::mlp(&self.recipe.name, &shape, &hidden, outputs)?;
-                Ok(fresh(&graph, seed)?)
+                let made = plan.estimate()?;
+                self.folder.write_json(BUDGET, &made)?;
+                made
             }
-            ModelKind::Lenet5Caffe => {
-                let shape: &[usize; 3] = shape[..].try_into().map_err(|_| {
-                    let message = format!("lenet-5-caffe needs images, found samples of {shape:?}");
-                    Error::new(ErrorKind::Recipe, message)
-                })?;
-                let graph = arch::lenet_5_caffe(shape, outputs).map_err(|e| {
-                    Error::new(ErrorKind::Recipe, format!("images of {shape:?}: {e}"))
-                })?;
-                Ok(fresh(&graph, seed)?)
-            }
-        }
+        };
+        self.observer.note(&estimate.text());
+        Ok(estimate)
     }
 
     /// Trains the dense network: round 0.
@@ -261,18 +342,12 @@ impl Road<'_> {
 
     /// Size of the file that a pruned network would make with codebooks that are not tuned yet.
     fn estimate(&self, graph: &Graph) -> Result<u64> {
-        let graph = container::round_for_storage(&self.with_codebooks(graph, 0)?)?;
-        Ok(self.packed(&graph, coder(self.recipe.pack.coder))?.len() as u64)
+        estimate(self.recipe, &self.data, graph)
     }
 
     /// The bytes of a file with the schema inside.
     pub(crate) fn packed(&self, graph: &Graph, coder: Coder) -> Result<Vec<u8>> {
-        let schema = Some(self.data.schema.clone());
-        let model = Model {
-            schema,
-            ..Model::new(graph.clone())
-        };
-        Ok(container::write(&model, &WriteOptions { coder })?)
+        packed(&self.data, graph, coder)
     }
 
     pub(crate) fn save(&self, graph: &Graph, name: &str, coder: Coder) -> Result<()> {

@@ -6,6 +6,7 @@ use bantam::Recipe;
 use bantam::recipe::Task;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::drift::DriftArgs;
 use crate::export::ExportArgs;
 use crate::grow::GrowArgs;
 use crate::inspect::InspectArgs;
@@ -64,6 +65,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write a network as a file for other programs
     Export(ExportArgs),
+    /// Say whether new data are still like those of a reference
+    Drift(DriftArgs),
 }
 
 /// Which network weights belong to.
@@ -155,6 +158,11 @@ pub fn read_recipe(path: &Path, seed: Option<u64>) -> bantam::Result<Recipe> {
     let mut recipe = Recipe::read(path)?;
     recipe.seed = seed.unwrap_or(recipe.seed);
     Ok(recipe)
+}
+
+/// The rates in the file at `path`, or those that are built in.
+pub fn rates(path: Option<&Path>) -> bantam::Result<bantam::budget::Rates> {
+    path.map_or_else(|| Ok(Default::default()), bantam::budget::Rates::read)
 }
 
 /// The command line as a shell would take it.

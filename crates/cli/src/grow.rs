@@ -8,7 +8,7 @@ use bantam::{Error, ErrorKind, Recipe, Result, RunOptions};
 
 use clap::ValueEnum;
 
-use crate::args::{DataArgs, FolderArgs, Global, command_line, read_recipe};
+use crate::args::{DataArgs, FolderArgs, Global, command_line, rates, read_recipe};
 use crate::output::{Stdout, check_place, pairs};
 use crate::progress::observer;
 use crate::values::{self, grouped, percent};
@@ -81,6 +81,9 @@ struct OutputArgs {
     /// Copy of the packed file
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Rates of energy and money for the budget, a TOML file
+    #[arg(long, value_name = "FILE")]
+    rates: Option<PathBuf>,
     /// Print the recipe that the options make, and stop
     #[arg(long)]
     print_recipe: bool,
@@ -98,6 +101,7 @@ pub fn run(args: &GrowArgs, global: &Global) -> Result<()> {
         command: command_line(),
         out: output.out.clone(),
         fresh: output.folders.fresh,
+        rates: rates(output.rates.as_deref())?,
     };
     let result = bantam::grow(&recipe, &options, &mut *observer(global))?;
     if global.json {
@@ -174,7 +178,7 @@ fn text(r: &RunResult, file: &str) -> String {
         grouped(before)
     );
     let recipe = Path::new(&r.report).with_file_name("recipe.toml");
-    pairs(&[
+    let mut rows = vec![
         (if is_number { "R²" } else { "accuracy" }, accuracy),
         (
             "dense network",
@@ -184,5 +188,9 @@ fn text(r: &RunResult, file: &str) -> String {
         ("report", r.report.clone()),
         ("recipe", recipe.display().to_string()),
         ("use it", format!("bantam run {file} DATA")),
-    ])
+    ];
+    if let Some(budget) = &r.budget {
+        rows.insert(3, ("budget", budget.text()));
+    }
+    pairs(&rows)
 }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod drift;
 mod export;
 mod grow;
 mod inspect;
@@ -68,6 +69,7 @@ fn try_main() -> Result<ExitCode> {
         Command::Run(args) => run::run(args, global),
         Command::Inspect(args) => inspect::run(args, global),
         Command::Export(args) => export::run(args, global),
+        Command::Drift(args) => return drift::run(args, global),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -30,11 +30,16 @@ mod rng;
 mod split;
 
 mod batches;
+mod chunks;
 mod in_place;
 mod source;
 mod stored;
 
 pub use batches::{Augment, Batches, Epoch};
+pub use chunks::{
+    Chunk, ChunkColumn, Layout, LayoutColumn, MOST_TARGET_VALUES, Sample, Sampling, UNSEEN,
+    for_each_chunk, sample_table, stream_columns,
+};
 pub use columnar::read_parquet;
 pub use delimited::{read_delimited, read_delimited_bytes, read_sample};
 pub use encode::{RowEncoder, Target, Targets, Unseen, encode, encode_inputs, targets};

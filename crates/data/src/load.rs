@@ -235,7 +235,7 @@ fn table(mut table: Table, target: Option<&str>) -> Result<Loaded> {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Text,
     Parquet,
     Npy,
@@ -245,7 +245,7 @@ enum Kind {
 }
 
 /// What `path` is, by its first bytes; gzip is looked through.
-fn kind(path: &Path) -> Result<Kind> {
+pub(crate) fn kind(path: &Path) -> Result<Kind> {
     let metadata = std::fs::metadata(path);
     if metadata.map_err(|e| missing(e, path))?.is_dir() {
         return Ok(Kind::Folder);
