@@ -35,7 +35,7 @@ pub struct Exported {
 
 /// The bytes of the network at `path` as `target`, and what is in them.
 ///
-/// Errs when `path` cannot be opened as [`network`](crate::open::network) says.
+/// Errs when `path` cannot be opened as [`network`] says.
 pub fn export(
     path: &Path,
     architecture: Option<&str>,

@@ -72,7 +72,7 @@ impl Predictor {
     /// Reads the network in the file at `path`, of the named `architecture` if the file holds
     /// weights alone.
     ///
-    /// Errs as [`network`](crate::open::network) does, and as [`new`](Predictor::new).
+    /// Errs as [`network`] does, and as [`new`](Predictor::new).
     pub fn open(path: &Path, architecture: Option<&str>) -> Result<Predictor> {
         Predictor::new(path, network(path, architecture)?)
     }
