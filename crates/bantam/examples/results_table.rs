@@ -53,6 +53,34 @@ fn table(runs: &[RunResult]) {
             run.stages.iter().map(|s| s.seconds).sum::<f64>(),
         );
     }
+    let mut names: Vec<&str> = runs.iter().map(|r| r.name.as_str()).collect();
+    names.dedup();
+    for name in names {
+        let of: Vec<&RunResult> = runs.iter().filter(|r| r.name == name).collect();
+        if of.len() > 1 {
+            let spread = |figure: &dyn Fn(&RunResult) -> f64, digits: usize| {
+                let figures: Vec<f64> = of.iter().map(|r| figure(r)).collect();
+                let (mean, deviation) = mean_and_deviation(&figures);
+                format!("{mean:.digits$} ± {deviation:.digits$}")
+            };
+            println!(
+                "| {name} | mean ± deviation of {} | {} | {} | | {} | {} | |",
+                of.len(),
+                spread(&|r| error(r.baseline.accuracy), 2),
+                spread(&|r| error(r.test.accuracy), 2),
+                spread(&|r| r.file.bytes as f64, 0),
+                spread(&|r| r.file.deep_compression_bytes as f64, 0),
+            );
+        }
+    }
+}
+
+/// Mean and sample standard deviation of at least two figures.
+fn mean_and_deviation(figures: &[f64]) -> (f64, f64) {
+    let n = figures.len() as f64;
+    let mean = figures.iter().sum::<f64>() / n;
+    let squares: f64 = figures.iter().map(|f| (f - mean).powi(2)).sum();
+    (mean, (squares / (n - 1.0)).sqrt())
 }
 
 fn curve(run: &RunResult) {

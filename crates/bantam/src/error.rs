@@ -47,7 +47,14 @@ impl Error {
 
     /// A file that cannot be read or written.
     pub fn file(path: &Path, source: &std::io::Error) -> Error {
-        Error::new(ErrorKind::File, source.to_string()).in_file(path)
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let error = Error::new(ErrorKind::File, source.to_string()).in_file(path);
+        match source.kind() {
+            FileTooLarge | QuotaExceeded | StorageFull => {
+                error.with_hint("make room and run the same command again: what is done is kept")
+            }
+            _ => error,
+        }
     }
 
     /// Says in which file, unless that is known already.

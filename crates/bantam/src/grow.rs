@@ -3,16 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use bantam_compress::choose;
 use bantam_core::{Graph, Weight};
-use bantam_data::Source;
+use bantam_data::{Source, Subset};
 use bantam_formats::bantam::{self as container, Coder, ReadLimits};
 use bantam_train::{answers, argmax, evaluate};
 
+use crate::budget::{Finished, Rates};
+use crate::codebooks::Tuned;
 use crate::folder::{Folder, write_atomic};
+use crate::open::network;
 use crate::prepare::prepare;
 use crate::results::{Histogram, Measured, Packed, Part, RunResult, Sized, Stage};
-use crate::road::{Measurements, Road, Rounds, STAGES, Tuned, coder, nonzero, score, tuned_stem};
+use crate::road::{
+    MEASURED, Measurements, Road, Rounds, STAGES, coder, nonzero, score, training_memory,
+    tuned_stem,
+};
 use crate::watch::Observer;
 use crate::{Error, ErrorKind, Recipe, Result, inspect, report, sizing};
 
@@ -31,6 +36,8 @@ pub struct RunOptions {
     pub out: Option<PathBuf>,
     /// Remove what an earlier run of the same recipe left.
     pub fresh: bool,
+    /// What energy and time cost.
+    pub rates: Rates,
 }
 
 impl Default for RunOptions {
@@ -40,6 +47,7 @@ impl Default for RunOptions {
             command: String::new(),
             out: None,
             fresh: false,
+            rates: Rates::default(),
         }
     }
 }
@@ -78,17 +86,7 @@ pub struct StageReport {
 pub fn measure(recipe: &Recipe, observer: &mut dyn Observer) -> Result<(Measured, Sized)> {
     recipe.check()?;
     let data = prepare(recipe, observer)?;
-    match sizing::measure(recipe, &data)? {
-        Measurements {
-            measured: Some(measured),
-            sized: Some(sized),
-        } => Ok((measured, sized)),
-        _ => {
-            let message = "the target is a number, and capacity is measured for classes only";
-            let hint = "with --task classes every distinct value is a class";
-            Err(Error::new(ErrorKind::Data, message).with_hint(hint))
-        }
-    }
+    sizing::measure(recipe, &data)?.both()
 }
 
 /// Runs the whole road and writes the packed file, the results and the report page.
@@ -110,17 +108,29 @@ pub fn grow(
         copy_out(&road.folder, options)?;
         return Ok(result);
     }
+    let whole = !road.folder.has(MEASURED);
     let measurements = road.measure()?;
+    road.data.open(recipe, &road.folder)?;
     let initial = road.initial(&measurements)?;
+    let estimate = road.budget(&measurements, &initial, &options.rates)?;
     let rounds = road.train(&initial)?;
     let rounds = road.prune(&initial, rounds)?;
     let tuned = road.quantize(&rounds)?;
     let packed = pack(&mut road, &tuned)?;
     road.observer.stage("report", 6, STAGES);
-    let result = result(&road, options, measurements, rounds, tuned, packed)?;
+    let mut result = result(&road, options, measurements, rounds, tuned, packed)?;
+    let finished = Finished {
+        parameters: result.stages.last().map_or(0, |s| s.nonzero),
+        macs: result.layers.iter().map(|l| l.macs).sum(),
+        bytes: result.file.bytes,
+        stages: &result.stages,
+        whole,
+    };
+    result.budget = Some(estimate.check(&finished));
     road.folder
         .write(REPORT, report::render(&result).as_bytes())?;
     road.folder.write_json(RESULT, &result)?;
+    road.data.close(&road.folder)?;
     copy_out(&road.folder, options)?;
     Ok(result)
 }
@@ -144,14 +154,13 @@ pub fn run_stage(
             file: None,
         });
     }
+    road.data.open(recipe, &road.folder)?;
     let initial = road.initial(&measurements)?;
     let mut rounds = road.train(&initial)?;
     if until >= StageName::Prune {
         rounds = road.prune(&initial, rounds)?;
     }
-    let budget = &recipe.budget;
-    let baseline = rounds.rounds[0].validation_accuracy;
-    let chosen = choose(&rounds.records, budget.max_drop, baseline).unwrap_or(0);
+    let chosen = road.first_choice(&rounds);
     let mut stages = road.stages(&rounds, chosen)?;
     let name = if chosen == 0 {
         "2-train/dense".into()
@@ -257,22 +266,27 @@ fn pack(road: &mut Road, tuned: &Tuned) -> Result<PackedRun> {
     })
 }
 
+/// Rows whose outputs are compared at a time: test rows may be many.
+const COMPARED: usize = 4096;
+
 /// Largest difference of outputs, and the number of answers that differ.
 fn compare(a: &Graph, b: &Graph, source: &dyn Source) -> Result<(f64, usize)> {
-    let outputs = |graph: &Graph| -> Result<Vec<f32>> {
+    let outputs = |graph: &Graph, rows: &Subset| -> Result<Vec<f32>> {
         let mut all = Vec::new();
-        answers(graph, source, |_, y, _| all.extend_from_slice(y))?;
+        answers(graph, rows, |_, y, _| all.extend_from_slice(y))?;
         Ok(all)
     };
-    let (ya, yb) = (outputs(a)?, outputs(b)?);
-    let width = ya.len() / source.len().max(1);
-    let difference = ya
-        .iter()
-        .zip(&yb)
-        .map(|(a, b)| f64::from((a - b).abs()))
-        .fold(0.0, f64::max);
-    let rows = ya.chunks(width.max(1)).zip(yb.chunks(width.max(1)));
-    let changed = rows.filter(|(a, b)| argmax(a) != argmax(b)).count();
+    let (mut difference, mut changed) = (0f64, 0);
+    for first in (0..source.len()).step_by(COMPARED) {
+        let last = (first + COMPARED).min(source.len());
+        let rows = Subset::new(source, (first..last).collect())?;
+        let (ya, yb) = (outputs(a, &rows)?, outputs(b, &rows)?);
+        let apart = ya.iter().zip(&yb).map(|(a, b)| f64::from((a - b).abs()));
+        difference = apart.fold(difference, f64::max);
+        let width = (ya.len() / rows.len()).max(1);
+        let pairs = ya.chunks(width).zip(yb.chunks(width));
+        changed += pairs.filter(|(a, b)| argmax(a) != argmax(b)).count();
+    }
     Ok((difference, changed))
 }
 
@@ -311,7 +325,7 @@ fn result(
     stages.push(pack_stage(road, &tuned, &run)?);
     let dense = &rounds.records[0].graph;
     let path = road.folder.path(MODEL);
-    let shipped = inspect::read_model(&path)?.1.graph;
+    let shipped = network(&path, None)?.graph;
     let test = road.data.test()?;
     Ok(RunResult {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -322,6 +336,7 @@ fn result(
         rows: road.data.rows(),
         measured: measurements.measured,
         sized: measurements.sized,
+        budget: None,
         chosen_round: tuned.round,
         tuning: tuned.epochs,
         stages,
@@ -330,33 +345,11 @@ fn result(
         file: run.packed,
         layers: inspect::layers(&shipped)?,
         histograms: histograms(dense, &shipped),
-        training_memory_bytes: training_memory(road, dense)?,
+        training_memory_bytes: training_memory(road.recipe, &road.data, dense)?,
         rounds: rounds.rounds,
         report: road.folder.path(REPORT).display().to_string(),
         recipe: road.recipe.to_toml(),
     })
-}
-
-/// Bytes that one training step of the dense network holds: buffers, weights, what the optimizer
-/// remembers.
-fn training_memory(road: &Road, dense: &Graph) -> Result<u64> {
-    use bantam_core::op::LossKind;
-    let loss = match road.data.train()?.classes() {
-        0 => LossKind::MeanSquaredError,
-        _ => LossKind::CrossEntropy {
-            label_smoothing: 0.0,
-        },
-    };
-    let form = bantam_train::TrainingGraph::new(dense, loss)?;
-    let batch = road.recipe.train.batch_size.min(road.data.rows()[0]);
-    let memory = bantam_runtime::Plan::for_batch(&form.graph, batch)?.memory();
-    let slots = if road.recipe.train.optimizer == crate::recipe::OptimizerKind::Sgd {
-        1
-    } else {
-        2
-    };
-    let weights = 4 * dense.n_trainable() as u64;
-    Ok((memory.buffers_bytes + memory.weights_bytes) as u64 + weights * (1 + slots))
 }
 
 /// Bins of a histogram.

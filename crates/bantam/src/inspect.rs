@@ -1,30 +1,46 @@
-//! What is in a `.bantam` file: every byte, every layer, and what the network expects.
+//! What is in a file of a network or of weights: every layer, every tensor, and where the bytes are.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 use bantam_core::schema::{Encoding, InputSchema, Schema, TargetKind};
 use bantam_core::{Graph, Weight};
-use bantam_formats::bantam::{self as container, Model, ReadLimits};
+use bantam_formats::bantam as container;
+use bantam_formats::weights::Weights;
 use serde::Serialize;
 
+use crate::Result;
+use crate::open::{Content, Format, Network, damaged, fitting, open};
 use crate::results::{Layer, Part};
-use crate::{Error, ErrorKind, Result};
 
-/// Everything about a model file that can be told without running it.
+/// Everything about a file that can be told without running it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inspection {
-    /// Name of the network.
+    /// Name of the network; of a file of weights, that of the file.
     pub name: String,
+    /// `bantam`, `safetensors` or `torch`.
+    pub format: &'static str,
+    /// The architecture that the weights were put into; absent when the file has its own network.
+    pub architecture: Option<&'static str>,
+    /// Known architectures whose weights these are; empty when the network is known.
+    pub fits: Vec<&'static str>,
     /// Size of the file.
     pub bytes: u64,
     /// Parts of the file, which sum to its size.
     pub ledger: Vec<Part>,
-    /// Nodes of the network in running order.
+    /// What the network is fed.
+    pub inputs: Vec<Port>,
+    /// What it gives.
+    pub outputs: Vec<Port>,
+    /// Operators, the most frequent first.
+    pub ops: Vec<OpCount>,
+    /// Nodes of the network in running order; empty when only weights are known.
     pub layers: Vec<Layer>,
-    /// What the network is fed; absent when the file does not say.
+    /// Stored tensors, in the order of the file.
+    pub weights: Vec<WeightInfo>,
+    /// How samples become inputs; absent when nothing says so.
     pub input: Option<Input>,
-    /// What it predicts; absent when the file does not say.
+    /// What it predicts; absent when nothing says so.
     pub target: Option<Target>,
     /// Stored weights and biases.
     pub parameters: usize,
@@ -34,8 +50,46 @@ pub struct Inspection {
     pub macs: u64,
     /// Titles and texts that whoever wrote the file put in.
     pub notes: Vec<(String, String)>,
-    /// Text dump of the network.
+    /// How the file was understood, where that is not plain.
+    pub notices: Vec<String>,
+    /// Text dump of the network; empty when only weights are known.
     pub graph: String,
+}
+
+/// An input or an output.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Element type.
+    pub dtype: String,
+    /// Sizes of its axes; an axis whose size is chosen when the network runs has a name instead, and
+    /// in outputs the size it has for one sample.
+    pub shape: Vec<String>,
+}
+
+/// How often an operator is used.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OpCount {
+    /// Operator.
+    pub op: String,
+    /// Nodes of it.
+    pub count: usize,
+}
+
+/// A stored tensor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WeightInfo {
+    /// Its name.
+    pub name: String,
+    /// Element type in the file; of a network, `f32` and the like, `masked` or `codebook`.
+    pub stored: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Elements.
+    pub elements: usize,
+    /// Those that are not 0.
+    pub nonzero: usize,
 }
 
 /// What a network is fed.
@@ -73,27 +127,155 @@ pub struct Target {
     pub classes: Vec<String>,
 }
 
-/// Looks into the file at `path`.
+/// What [`inspect`] found, and the network itself where there is one.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// Everything that can be told.
+    pub inspection: Inspection,
+    /// The network; absent when only weights are known.
+    pub graph: Option<Graph>,
+}
+
+/// Looks into the file at `path`. A file of weights is shown as the named `architecture`, or as a list
+/// of tensors.
 ///
-/// Errs when it cannot be read or is not a whole, undamaged `.bantam` file.
-pub fn inspect(path: &Path) -> Result<Inspection> {
-    let (bytes, model) = read_model(path)?;
-    let ledger = container::ledger(&bytes).map_err(|e| damaged(path, &e))?;
-    let graph = &model.graph;
+/// Errs when it cannot be read, is damaged, or does not hold the weights of the architecture.
+pub fn inspect(path: &Path, architecture: Option<&str>) -> Result<Inspected> {
+    let opened = open(path, architecture)?;
+    let bytes = opened.bytes.len() as u64;
+    let (mut inspection, graph) = match opened.content {
+        Content::Weights(weights) => (of_weights(path, &weights), None),
+        Content::Network(network) => {
+            let inspection = of_network(&network)?;
+            (inspection, Some(network.graph))
+        }
+    };
+    inspection.format = opened.format.name();
+    inspection.bytes = bytes;
+    inspection.ledger = match opened.format {
+        Format::Bantam => {
+            let ledger = container::ledger(&opened.bytes).map_err(|e| damaged(path, &e))?;
+            ledger.into_iter().map(part).collect()
+        }
+        Format::Safetensors | Format::Torch => opened.parts,
+    };
+    Ok(Inspected { inspection, graph })
+}
+
+fn of_network(network: &Network) -> Result<Inspection> {
+    let graph = &network.graph;
     let layers = layers(graph)?;
+    let (inputs, outputs) = ports(graph)?;
     Ok(Inspection {
         name: graph.name().to_owned(),
-        bytes: bytes.len() as u64,
-        ledger: ledger.into_iter().map(part).collect(),
-        input: model.schema.as_ref().map(input),
-        target: model.schema.as_ref().map(target),
+        format: "",
+        architecture: network.architecture,
+        fits: Vec::new(),
+        bytes: 0,
+        ledger: Vec::new(),
+        inputs,
+        outputs,
+        ops: ops(graph),
+        weights: graph
+            .parameters()
+            .iter()
+            .map(|p| weight_info(graph, p))
+            .collect(),
+        input: network.schema.as_ref().map(input),
+        target: network.schema.as_ref().map(target),
         parameters: graph.parameters().iter().map(|p| p.weight.len()).sum(),
         nonzero: graph.parameters().iter().map(|p| p.weight.nonzero()).sum(),
         macs: layers.iter().map(|l| l.macs).sum(),
         layers,
-        notes: model.notes,
+        notes: network.notes.clone(),
+        notices: network.notices.clone(),
         graph: graph.to_string(),
     })
+}
+
+fn of_weights(path: &Path, weights: &Weights) -> Inspection {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let infos: Vec<WeightInfo> = weights
+        .tensors
+        .iter()
+        .map(|t| WeightInfo {
+            name: t.name.clone(),
+            stored: t.stored.name().to_owned(),
+            shape: t.tensor.shape().to_vec(),
+            elements: t.tensor.len(),
+            nonzero: Weight::Dense(t.tensor.clone()).nonzero(),
+        })
+        .collect();
+    Inspection {
+        name: stem.into_owned(),
+        format: "",
+        architecture: None,
+        fits: fitting(weights),
+        bytes: 0,
+        ledger: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        ops: Vec::new(),
+        layers: Vec::new(),
+        input: None,
+        target: None,
+        parameters: infos.iter().map(|w| w.elements).sum(),
+        nonzero: infos.iter().map(|w| w.nonzero).sum(),
+        weights: infos,
+        macs: 0,
+        notes: weights.metadata.clone().into_iter().collect(),
+        notices: Vec::new(),
+        graph: String::new(),
+    }
+}
+
+fn ports(graph: &Graph) -> Result<(Vec<Port>, Vec<Port>)> {
+    let types = graph.infer(&graph.input_types(1))?;
+    let inputs = graph.inputs().iter().map(|i| Port {
+        name: graph.value_name(i.value).to_owned(),
+        dtype: i.dtype.name().to_owned(),
+        shape: i.dims.iter().map(ToString::to_string).collect(),
+    });
+    let outputs = graph.outputs().iter().map(|&v| Port {
+        name: graph.value_name(v).to_owned(),
+        dtype: types[v.index()].dtype.name().to_owned(),
+        shape: types[v.index()]
+            .shape
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    });
+    Ok((inputs.collect(), outputs.collect()))
+}
+
+fn ops(graph: &Graph) -> Vec<OpCount> {
+    let mut ops: Vec<OpCount> = Vec::new();
+    for node in graph.nodes() {
+        let name = node.op.name();
+        match ops.iter_mut().find(|o| o.op == name) {
+            Some(op) => op.count += 1,
+            None => ops.push(OpCount {
+                op: name.to_owned(),
+                count: 1,
+            }),
+        }
+    }
+    ops.sort_by_key(|o| std::cmp::Reverse(o.count));
+    ops
+}
+
+fn weight_info(graph: &Graph, p: &bantam_core::graph::Parameter) -> WeightInfo {
+    let stored = match &p.weight {
+        Weight::Dense(t) => t.dtype().name(),
+        Weight::Masked(_) | Weight::Codebook(_) => p.weight.form(),
+    };
+    WeightInfo {
+        name: graph.value_name(p.value).to_owned(),
+        stored: stored.to_owned(),
+        shape: p.weight.shape().to_vec(),
+        elements: p.weight.len(),
+        nonzero: p.weight.nonzero(),
+    }
 }
 
 /// The nodes of `graph` with their shapes and costs for one sample. A weight that several nodes read
@@ -121,36 +303,6 @@ pub fn layers(graph: &Graph) -> Result<Vec<Layer>> {
         });
     }
     Ok(layers)
-}
-
-/// The bytes of the file and the model in them.
-pub(crate) fn read_model(path: &Path) -> Result<(Vec<u8>, Model)> {
-    let limits = ReadLimits::default();
-    let metadata = std::fs::metadata(path).map_err(|e| Error::file(path, &e))?;
-    if metadata.is_dir() {
-        let message = "expected a .bantam file, found a folder";
-        return Err(Error::new(ErrorKind::Model, message).in_file(path));
-    }
-    if metadata.len() > limits.max_file_bytes {
-        let (most, found) = (limits.max_file_bytes, metadata.len());
-        let message = format!("expected a file of at most {most} bytes, found {found}");
-        return Err(Error::new(ErrorKind::Model, message).in_file(path));
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, &e))?;
-    let model = container::read(&bytes, &limits).map_err(|e| damaged(path, &e))?;
-    Ok((bytes, model))
-}
-
-fn damaged(path: &Path, e: &bantam_formats::Error) -> Error {
-    use bantam_formats::ErrorKind as K;
-    let hint = match e.kind() {
-        K::Format => "expected a file that `bantam grow` or `bantam pack` wrote",
-        K::Unsupported => "a newer version of bantam may be able to read it",
-        _ => "the file was cut or damaged on its way: copy it again",
-    };
-    Error::new(ErrorKind::Model, e.to_string())
-        .in_file(path)
-        .with_hint(hint)
 }
 
 fn part(entry: container::LedgerEntry) -> Part {

@@ -5,11 +5,18 @@
 //! prints nothing and reads no arguments: an [`Observer`](watch::Observer) is told what happens.
 #![forbid(unsafe_code)]
 
+pub mod arrays;
+pub mod budget;
+mod codebooks;
+pub mod drift;
 mod error;
+pub mod export;
 mod fitting;
 mod folder;
 mod grow;
 pub mod inspect;
+pub mod open;
+mod partial;
 pub mod predict;
 mod prepare;
 pub mod recipe;
@@ -21,5 +28,7 @@ pub mod watch;
 
 pub use error::{Error, ErrorKind, Result};
 pub use grow::{RunOptions, StageName, StageReport, default_recipe, grow, measure, run_stage};
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspected, Inspection, inspect};
+pub use open::Network;
+pub use partial::{PartialOptions, Report, measure_all, merge, partial};
 pub use recipe::Recipe;

@@ -1,6 +1,6 @@
 //! Answers of a finished network to new data, in the order of the data.
 //!
-//! A [`Predictor`] holds the network of a `.bantam` file and what the file says about its input.
+//! A [`Predictor`] holds a network and what is known about its input.
 //! Delimited text and image files are read and answered in batches, so they may be larger than
 //! memory; Parquet, NumPy and IDX files are read whole. Where the data bring the target too, the
 //! answers are scored.
@@ -14,8 +14,9 @@ use bantam_data::{Record, Records, RowEncoder, Target};
 use bantam_runtime::{Executor, Plan};
 use serde::Serialize;
 
+use crate::open::{Network, network};
 use crate::watch::Observer;
-use crate::{Error, ErrorKind, Result, inspect};
+use crate::{Error, ErrorKind, Result};
 
 mod answers;
 mod images;
@@ -63,23 +64,32 @@ pub struct Predictor {
     path: PathBuf,
     graph: Graph,
     schema: Schema,
+    notices: Vec<String>,
     executor: Option<Executor>,
 }
 
 impl Predictor {
-    /// Reads the network in the file at `path`.
+    /// Reads the network in the file at `path`, of the named `architecture` if the file holds
+    /// weights alone.
     ///
-    /// Errs when the file is damaged, or does not say what its network is fed.
-    pub fn open(path: &Path) -> Result<Predictor> {
-        let (_, model) = inspect::read_model(path)?;
+    /// Errs as [`network`] does, and as [`new`](Predictor::new).
+    pub fn open(path: &Path, architecture: Option<&str>) -> Result<Predictor> {
+        Predictor::new(path, network(path, architecture)?)
+    }
+
+    /// The network that came from the file at `path`.
+    ///
+    /// Errs when nothing says what it is fed.
+    pub fn new(path: &Path, network: Network) -> Result<Predictor> {
         let bad = |message: String| Error::new(ErrorKind::Model, message).in_file(path);
-        let Some(schema) = model.schema else {
+        let Some(schema) = network.schema else {
             let message = "the file does not say what its network is fed";
-            let hint = "checkpoints of stages are not meant to be run: pack the network first";
+            let hint = "checkpoints of stages are not meant to be run: pack the network first; for \
+                        arrays as they are, say --raw";
             return Err(bad(message.to_owned()).with_hint(hint));
         };
         schema.check().map_err(|e| bad(e.to_string()))?;
-        let graph = model.graph;
+        let graph = network.graph;
         let mut fed = vec![1];
         fed.extend(schema.sample_shape());
         let inputs = graph.input_types(1);
@@ -98,6 +108,7 @@ impl Predictor {
             path: path.to_owned(),
             graph,
             schema,
+            notices: network.notices,
             executor: None,
         })
     }
@@ -110,6 +121,11 @@ impl Predictor {
     /// What the network is fed and what it answers.
     pub fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// What the user should know about how the file was understood.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// Answers whatever is at `data` and writes the answers to `out`: a table for networks trained on
@@ -286,7 +302,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The index of the class called `name`; errs with the known ones.
+/// The index of the class called `name`; errs with the known ones. Where no class is called by a
+/// number, a number is the index itself, as labels beside arrays of images are.
 fn class_index(schema: &Schema, name: &str) -> bantam_data::Result<i64> {
     let classes = match &schema.target.kind {
         TargetKind::Classes(classes) => classes.as_slice(),
@@ -294,6 +311,13 @@ fn class_index(schema: &Schema, name: &str) -> bantam_data::Result<i64> {
     };
     if let Some(index) = classes.iter().position(|c| c == name) {
         return Ok(index as i64);
+    }
+    let is_number = |c: &str| c.parse::<f64>().is_ok();
+    match name.parse::<usize>() {
+        Ok(index) if index < classes.len() && !classes.iter().any(|c| is_number(c)) => {
+            return Ok(index as i64);
+        }
+        _ => {}
     }
     let mut known: Vec<String> = classes.iter().take(20).map(|c| format!("{c:?}")).collect();
     if classes.len() > known.len() {

@@ -1,13 +1,17 @@
 //! From the data that a recipe names to sources for training, validation and test.
 
+mod stream;
+
 use bantam_core::schema::{InputSchema, Schema, TargetKind};
 use bantam_data::{
-    Dataset, Fractions, Loaded, MemorySource, ReadOptions, Samples, Source, Subset, Table, Targets,
-    Unseen, encode, features, fit_samples, fit_schema_for, load, split,
+    Dataset, Fractions, Loaded, MemorySource, ReadOptions, Samples, Source, Split, Subset, Table,
+    Targets, Unseen, encode, features, fit_samples, fit_schema_for, load, memory_estimate, on_disk,
+    split,
 };
 use bantam_formats::bantam::round_schema;
 use bantam_measure::Problem;
 
+use crate::folder::Folder;
 use crate::recipe::{Scaling, Task};
 use crate::watch::Observer;
 use crate::{Error, ErrorKind, Recipe, Result};
@@ -20,45 +24,90 @@ const NORMALISATION_BITS: u32 = 6;
 pub(crate) struct Prepared {
     /// What the network is fed and what its answers mean.
     pub(crate) schema: Schema,
-    all: MemorySource,
-    own_test: Option<MemorySource>,
-    train: Vec<usize>,
-    validation: Vec<usize>,
-    test: Vec<usize>,
+    rows: Rows,
+    split: Split,
     /// The training rows as the estimators see them; absent when a number is predicted.
     pub(crate) problem: Option<Problem>,
     /// Columns left out, with the reason.
     pub(crate) left_out: Vec<(String, String)>,
 }
 
+/// Where the rows are.
+enum Rows {
+    /// To be read in any order.
+    Open {
+        all: Box<dyn Source>,
+        /// Rows that the data bring for test.
+        own_test: Option<Box<dyn Source>>,
+    },
+    /// In a text that has yet to be encoded, because it is larger than memory.
+    Text(ReadOptions),
+}
+
 impl Prepared {
+    /// Encodes what is too large for memory to a file of `folder`, unless it is there.
+    pub(crate) fn open(&mut self, recipe: &Recipe, folder: &Folder) -> Result<()> {
+        if let Rows::Text(options) = &self.rows {
+            let all = stream::encoded(recipe, &self.schema, options, folder)?;
+            self.rows = Rows::Open {
+                all: Box::new(all),
+                own_test: None,
+            };
+        }
+        Ok(())
+    }
+
+    /// Gives back the room that encoded rows take in `folder`, when nothing is left to be done.
+    pub(crate) fn close(&self, folder: &Folder) -> Result<()> {
+        folder.remove(stream::ENCODED)
+    }
+
     /// Training rows.
     pub(crate) fn train(&self) -> Result<Subset<'_>> {
-        Ok(Subset::new(&self.all, self.train.clone())?)
+        self.some(&self.split.train)
     }
 
     /// Validation rows.
     pub(crate) fn validation(&self) -> Result<Subset<'_>> {
-        Ok(Subset::new(&self.all, self.validation.clone())?)
+        self.some(&self.split.validation)
     }
 
     /// Test rows.
     pub(crate) fn test(&self) -> Result<Subset<'_>> {
-        match &self.own_test {
-            Some(test) => Ok(Subset::new(test, (0..test.len()).collect())?),
-            None => Ok(Subset::new(&self.all, self.test.clone())?),
+        match &self.rows {
+            Rows::Open {
+                own_test: Some(test),
+                ..
+            } => Ok(Subset::new(&**test, (0..test.len()).collect())?),
+            _ => self.some(&self.split.test),
+        }
+    }
+
+    fn some(&self, rows: &[usize]) -> Result<Subset<'_>> {
+        match &self.rows {
+            Rows::Open { all, .. } => Ok(Subset::new(&**all, rows.to_vec())?),
+            Rows::Text(_) => {
+                let message = "rows are asked for before they are encoded";
+                Err(Error::new(ErrorKind::Internal, message))
+            }
         }
     }
 
     /// Rows for training, validation and test.
     pub(crate) fn rows(&self) -> [usize; 3] {
-        let test = self.own_test.as_ref().map_or(self.test.len(), Source::len);
-        [self.train.len(), self.validation.len(), test]
+        let test = match &self.rows {
+            Rows::Open {
+                own_test: Some(test),
+                ..
+            } => test.len(),
+            _ => self.split.test.len(),
+        };
+        [self.split.train.len(), self.split.validation.len(), test]
     }
 
     /// Shape of a sample.
-    pub(crate) fn sample_shape(&self) -> &[usize] {
-        self.all.sample_shape()
+    pub(crate) fn sample_shape(&self) -> Vec<usize> {
+        self.schema.sample_shape()
     }
 
     /// Number of outputs that a network needs.
@@ -78,55 +127,74 @@ impl Prepared {
 /// Reads and splits the data of a recipe and fits their encoding on the training rows.
 pub(crate) fn prepare(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Prepared> {
     let settings = &recipe.data;
-    let mut options = ReadOptions::default();
-    options.header = settings.header;
-    options.numeric.clone_from(&settings.numeric);
-    options.categorical.clone_from(&settings.categorical);
+    let options = read_options(recipe);
+    if memory_estimate(&settings.path)? > settings.max_memory {
+        if let Some(on_disk) = on_disk(&settings.path, &options)? {
+            return stream::prepare(recipe, on_disk, options, observer);
+        }
+        let message = "the data are larger than data.max_memory and of a kind that is read whole";
+        observer.warn(message);
+    }
     let loaded = load(&settings.path, settings.target.as_deref(), &options)?;
     loaded.notices.iter().for_each(|n| observer.warn(n));
     match loaded.train {
         Dataset::Table(table) => from_table(recipe, &table, observer),
-        Dataset::Samples(_) if settings.target.is_some() => {
-            let message = "the data bring their labels with them, so no target can be named";
-            Err(Error::new(ErrorKind::Recipe, message).in_file(&settings.path))
+        Dataset::Samples(_) => {
+            no_target(recipe)?;
+            from_samples(recipe, loaded)
         }
-        Dataset::Samples(_) => from_samples(recipe, loaded),
     }
 }
 
-fn from_table(recipe: &Recipe, table: &Table, observer: &mut dyn Observer) -> Result<Prepared> {
-    let settings = &recipe.data;
-    let Some(target) = settings.target.as_deref() else {
-        let names: Vec<&str> = table.names().collect();
+pub(crate) fn read_options(recipe: &Recipe) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.header = recipe.data.header;
+    options.numeric.clone_from(&recipe.data.numeric);
+    options.categorical.clone_from(&recipe.data.categorical);
+    options
+}
+
+/// The name of the target of a table; `names` are its columns.
+pub(crate) fn target<'a>(recipe: &'a Recipe, names: &[&str]) -> Result<&'a str> {
+    recipe.data.target.as_deref().ok_or_else(|| {
         let message = "a table needs the name of the column to predict";
-        let hint = format!("name it with --target; the columns are {}", list(&names));
-        let error = Error::new(ErrorKind::Recipe, message).in_file(&settings.path);
-        return Err(error.with_hint(hint));
-    };
-    let in_file = |e: bantam_data::Error| Error::from(e.in_file(&settings.path));
-    let task = match settings.task {
+        let hint = format!("name it with --target; the columns are {}", list(names));
+        let error = Error::new(ErrorKind::Recipe, message).in_file(&recipe.data.path);
+        error.with_hint(hint)
+    })
+}
+
+fn no_target(recipe: &Recipe) -> Result<()> {
+    if recipe.data.target.is_some() {
+        let message = "the data bring their labels with them, so no target can be named";
+        return Err(Error::new(ErrorKind::Recipe, message).in_file(&recipe.data.path));
+    }
+    Ok(())
+}
+
+fn task(recipe: &Recipe) -> bantam_data::Task {
+    match recipe.data.task {
         Task::Auto => bantam_data::Task::Auto,
         Task::Classes => bantam_data::Task::Classes,
         Task::Number => bantam_data::Task::Number,
-    };
-    let (kept, left_out) =
-        features(table, target, &settings.keep, &settings.drop).map_err(in_file)?;
-    let left_out: Vec<(String, String)> = left_out
-        .into_iter()
-        .map(|l| (l.column, l.reason.to_string()))
-        .collect();
-    for (column, reason) in &left_out {
-        observer.warn(&format!("column {column:?} is left out: {reason}"));
     }
+}
+
+pub(crate) fn from_table(
+    recipe: &Recipe,
+    table: &Table,
+    observer: &mut dyn Observer,
+) -> Result<Prepared> {
+    let settings = &recipe.data;
+    let target = target(recipe, &table.names().collect::<Vec<_>>())?;
+    let in_file = |e: bantam_data::Error| Error::from(e.in_file(&settings.path));
+    let task = task(recipe);
+    let (kept, left_out) = columns(recipe, table, target, observer)?;
     let every: Vec<usize> = (0..table.rows()).collect();
     let target_schema = bantam_data::fit_target(task, table, target, &every).map_err(in_file)?;
     let targets = bantam_data::targets(table, &target_schema, &every).map_err(in_file)?;
-    let fractions = Fractions {
-        validation: settings.validation,
-        test: settings.test,
-    };
-    let s = split(table.rows(), targets.classes(), fractions, recipe.seed).map_err(in_file)?;
-    nothing_empty(recipe, &s.validation, &s.test)?;
+    let s = split_rows(recipe, table.rows(), targets.classes(), false).map_err(in_file)?;
+    nothing_empty(recipe, &s)?;
     let schema = fit_schema_for(task, table, target, &kept, &s.train).map_err(in_file)?;
     let schema = round_schema(&schema, NORMALISATION_BITS);
     let (x, targets) = encode(table, &schema, &every, Unseen::Zero).map_err(in_file)?;
@@ -136,25 +204,70 @@ fn from_table(recipe: &Recipe, table: &Table, observer: &mut dyn Observer) -> Re
     };
     let problem = match &targets {
         Targets::Numbers(_) => None,
-        Targets::Classes(_) => {
-            let mut options = bantam_measure::problem::Options::default();
-            options.keep.clone_from(&kept);
-            options.drop = left_out.iter().map(|l| l.0.clone()).collect();
-            options.every_value_is_a_class = settings.task == Task::Classes;
-            let rows = table.select(&s.train);
-            Some(Problem::from_table(&rows, target, &options)?)
-        }
+        Targets::Classes(_) => Some(problem(recipe, &table.select(&s.train), &kept, &left_out)?),
     };
     Ok(Prepared {
-        all: MemorySource::from_rows(x, targets, classes)?,
-        own_test: None,
-        train: s.train,
-        validation: s.validation,
-        test: s.test,
+        rows: Rows::Open {
+            all: Box::new(MemorySource::from_rows(x, targets, classes)?),
+            own_test: None,
+        },
+        split: s,
         problem,
         left_out,
         schema,
     })
+}
+
+/// Names of columns, and of columns left out with the reason.
+pub(crate) type Columns = (Vec<String>, Vec<(String, String)>);
+
+/// The columns that a network is to see, and those that are left out with the reason.
+pub(crate) fn columns(
+    recipe: &Recipe,
+    table: &Table,
+    target: &str,
+    observer: &mut dyn Observer,
+) -> Result<Columns> {
+    let settings = &recipe.data;
+    let (kept, left_out) = features(table, target, &settings.keep, &settings.drop)
+        .map_err(|e| e.in_file(&settings.path))?;
+    let left_out: Vec<(String, String)> = left_out
+        .into_iter()
+        .map(|l| (l.column, l.reason.to_string()))
+        .collect();
+    for (column, reason) in &left_out {
+        observer.warn(&format!("column {column:?} is left out: {reason}"));
+    }
+    Ok((kept, left_out))
+}
+
+/// The training rows `table` as the estimators see them.
+pub(crate) fn problem(
+    recipe: &Recipe,
+    table: &Table,
+    kept: &[String],
+    left_out: &[(String, String)],
+) -> Result<Problem> {
+    let mut options = bantam_measure::problem::Options::default();
+    options.keep = kept.to_vec();
+    options.drop = left_out.iter().map(|l| l.0.clone()).collect();
+    options.every_value_is_a_class = recipe.data.task == Task::Classes;
+    let target = recipe.data.target.as_deref().unwrap_or_default();
+    Ok(Problem::from_table(table, target, &options)?)
+}
+
+/// Rows for training, validation and test; none for test where the data bring their own.
+fn split_rows(
+    recipe: &Recipe,
+    n: usize,
+    labels: Option<&[i64]>,
+    own_test: bool,
+) -> bantam_data::Result<Split> {
+    let fractions = Fractions {
+        validation: recipe.data.validation,
+        test: if own_test { 0.0 } else { recipe.data.test },
+    };
+    split(n, labels, fractions, recipe.seed)
 }
 
 fn from_samples(recipe: &Recipe, loaded: Loaded) -> Result<Prepared> {
@@ -165,39 +278,38 @@ fn from_samples(recipe: &Recipe, loaded: Loaded) -> Result<Prepared> {
         Some(Dataset::Samples(test)) => Some(test),
         _ => None,
     };
-    let settings = &recipe.data;
-    let test = if own_test.is_some() {
-        0.0
-    } else {
-        settings.test
-    };
-    let fractions = Fractions {
-        validation: settings.validation,
-        test,
-    };
-    let s = split(samples.len(), Some(&samples.labels), fractions, recipe.seed)?;
+    let s = split_rows(
+        recipe,
+        samples.len(),
+        Some(&samples.labels),
+        own_test.is_some(),
+    )?;
     if own_test.is_none() {
-        nothing_empty(recipe, &s.validation, &s.test)?;
+        nothing_empty(recipe, &s)?;
     }
-    let schema = fit_samples(&samples, "class", &s.train)?;
-    let schema = match settings.scaling {
-        Scaling::Standard => round_schema(&schema, NORMALISATION_BITS),
-        Scaling::Unit => unscaled(schema),
-    };
+    let schema = scaled(recipe, fit_samples(&samples, "class", &s.train)?);
     let problem = Problem::from_samples(&part(&samples, &s.train)?, &Default::default())?;
-    let own_test = own_test
-        .map(|t| MemorySource::from_samples(t, &schema))
-        .transpose()?;
+    let source = |samples| -> Result<Box<dyn Source>> {
+        Ok(Box::new(MemorySource::from_samples(samples, &schema)?))
+    };
     Ok(Prepared {
-        all: MemorySource::from_samples(samples, &schema)?,
-        own_test,
-        train: s.train,
-        validation: s.validation,
-        test: s.test,
+        rows: Rows::Open {
+            all: source(samples)?,
+            own_test: own_test.map(source).transpose()?,
+        },
+        split: s,
         problem: Some(problem),
         left_out: Vec::new(),
         schema,
     })
+}
+
+/// The schema of samples with the scaling that the recipe asks for.
+fn scaled(recipe: &Recipe, schema: Schema) -> Schema {
+    match recipe.data.scaling {
+        Scaling::Standard => round_schema(&schema, NORMALISATION_BITS),
+        Scaling::Unit => unscaled(schema),
+    }
 }
 
 /// The schema without normalisation.
@@ -240,10 +352,10 @@ fn part(samples: &Samples, rows: &[usize]) -> Result<Samples> {
     })
 }
 
-fn nothing_empty(recipe: &Recipe, validation: &[usize], test: &[usize]) -> Result<()> {
-    let missing = if validation.is_empty() {
+fn nothing_empty(recipe: &Recipe, split: &Split) -> Result<()> {
+    let missing = if split.validation.is_empty() {
         "validation"
-    } else if test.is_empty() {
+    } else if split.test.is_empty() {
         "test"
     } else {
         return Ok(());

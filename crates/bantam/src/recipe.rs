@@ -74,12 +74,19 @@ pub struct DataSettings {
     /// How pixels and arrays are scaled: `standard` or `unit`.
     #[serde(default)]
     pub scaling: Scaling,
+    /// Data that would take more bytes than this in memory are left on disk.
+    #[serde(default = "default_max_memory")]
+    pub max_memory: u64,
     /// Share of the rows for validation, by which every choice is made.
     #[serde(default = "default_validation")]
     pub validation: f64,
     /// Share of the rows for test, where the data do not bring test rows of their own.
     #[serde(default = "default_test")]
     pub test: f64,
+}
+
+fn default_max_memory() -> u64 {
+    4 << 30
 }
 
 fn default_validation() -> f64 {
@@ -361,6 +368,18 @@ pub struct Budget {
     pub max_bytes: u64,
     /// Smallest validation accuracy, as a share; 0 for any.
     pub min_accuracy: f64,
+    /// What to make the most of within those limits: `size` or `accuracy`.
+    pub prefer: Prefer,
+}
+
+/// Which of the networks that keep the budget is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefer {
+    /// The smallest.
+    Size,
+    /// The most accurate on validation.
+    Accuracy,
 }
 
 impl Default for Budget {
@@ -369,6 +388,7 @@ impl Default for Budget {
             max_drop: 0.01,
             max_bytes: 0,
             min_accuracy: 0.0,
+            prefer: Prefer::Size,
         }
     }
 }
@@ -390,6 +410,7 @@ impl Recipe {
                 header: None,
                 task: Task::Auto,
                 scaling: Scaling::Standard,
+                max_memory: default_max_memory(),
                 validation: default_validation(),
                 test: default_test(),
             },

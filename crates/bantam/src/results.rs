@@ -32,6 +32,31 @@ pub struct Measured {
     pub tree: Tree,
 }
 
+/// What is exact for all rows of a table, however many there are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllRows {
+    /// Rows that have a target.
+    pub rows: u64,
+    /// Rows left out because they have none.
+    pub rows_without_target: u64,
+    /// Feature columns that were added up.
+    pub columns: usize,
+    /// Number of classes.
+    pub classes: usize,
+    /// Rows of each class, by name.
+    pub class_counts: Vec<(String, usize)>,
+    /// Entropy of the labels, bits a row.
+    pub entropy_bits: f64,
+    /// Accuracy of always answering the largest class.
+    pub best_guess: f64,
+    /// Missing cells among the columns.
+    pub missing_cells: u64,
+    /// Groups of equal sums.
+    pub groups: u64,
+    /// The threshold sort.
+    pub threshold_sort: ThresholdSorts,
+}
+
 /// The threshold sort in its modes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ThresholdSorts {
@@ -241,6 +266,9 @@ pub struct RunResult {
     pub measured: Option<Measured>,
     /// The starting network.
     pub sized: Option<Sized>,
+    /// What the run was estimated to take, and what it took.
+    #[serde(default)]
+    pub budget: Option<crate::budget::Budgeted>,
     /// Pruning rounds.
     pub rounds: Vec<Round>,
     /// The round that was chosen.

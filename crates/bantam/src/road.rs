@@ -4,19 +4,21 @@
 use std::time::Instant;
 
 use bantam_compress::{
-    CodebookOptions, IterativeOptions, Magnitude, Retrain, RoundRecord, RoundRequest, RoundResult,
-    Sparsity, choose, crop, next_round, order_units, prune, quantize,
+    IterativeOptions, Magnitude, Retrain, RoundRecord, RoundRequest, RoundResult, Sparsity,
+    next_round, prune, quantize,
 };
-use bantam_core::Graph;
+use bantam_core::{Graph, arch};
 use bantam_data::Source;
 use bantam_formats::bantam::{self as container, Coder, Model, ReadLimits, WriteOptions};
-use bantam_train::{Evaluation, Fitted, evaluate, models};
+use bantam_train::{Evaluation, Fitted, evaluate, fresh};
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{self, Rates};
+use crate::codebooks::with_codebooks;
 use crate::folder::{Folder, damaged};
 use crate::prepare::Prepared;
 use crate::recipe::{self, ModelKind};
-use crate::results::{Epoch, Measured, Round, Score, Sized, Stage};
+use crate::results::{Measured, Round, Score, Sized, Stage};
 use crate::watch::Observer;
 use crate::{Error, ErrorKind, Recipe, Result, fitting, sizing};
 
@@ -24,9 +26,10 @@ use crate::{Error, ErrorKind, Recipe, Result, fitting, sizing};
 pub(crate) const STAGES: usize = 6;
 
 /// Slack for the rounding of decimal accuracies, far below one row of any data set.
-const SLACK: f64 = 1e-12;
+pub(crate) const SLACK: f64 = 1e-12;
 
-const MEASURED: &str = "1-measure.json";
+pub(crate) const MEASURED: &str = "1-measure.json";
+const BUDGET: &str = "1-budget.json";
 
 /// A run under way.
 pub(crate) struct Road<'a> {
@@ -43,17 +46,78 @@ pub(crate) struct Measurements {
     pub(crate) sized: Option<Sized>,
 }
 
-/// A round with its codebooks tuned, as the quantize stage leaves it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Tuned {
-    pub(crate) round: usize,
-    /// Bits beyond those of the recipe.
-    pub(crate) extra_bits: u8,
-    pub(crate) validation_accuracy: f64,
-    pub(crate) test_accuracy: f64,
-    pub(crate) bytes: u64,
-    pub(crate) seconds: f64,
-    pub(crate) epochs: Vec<Epoch>,
+/// The network with fresh weights that a recipe asks for.
+pub(crate) fn initial(recipe: &Recipe, data: &Prepared, sized: Option<&Sized>) -> Result<Graph> {
+    let (shape, outputs, seed) = (data.sample_shape(), data.outputs(), recipe.seed);
+    match recipe.model.kind {
+        ModelKind::Mlp => {
+            let sized = sized.map(|s| s.hidden.clone());
+            let hidden = match &recipe.model.hidden[..] {
+                [] => sized.unwrap_or_else(|| vec![sizing::HIDDEN_FOR_NUMBERS]),
+                given => given.to_vec(),
+            };
+            let graph = arch::mlp(&recipe.name, &shape, &hidden, outputs)?;
+            Ok(fresh(&graph, seed)?)
+        }
+        ModelKind::Lenet5Caffe => {
+            let shape: &[usize; 3] = shape[..].try_into().map_err(|_| {
+                let message = format!("lenet-5-caffe needs images, found samples of {shape:?}");
+                Error::new(ErrorKind::Recipe, message)
+            })?;
+            let graph = arch::lenet_5_caffe(shape, outputs)
+                .map_err(|e| Error::new(ErrorKind::Recipe, format!("images of {shape:?}: {e}")))?;
+            Ok(fresh(&graph, seed)?)
+        }
+    }
+}
+
+/// Size of the file that a network would make with codebooks that are not tuned yet.
+pub(crate) fn estimate(recipe: &Recipe, data: &Prepared, graph: &Graph) -> Result<u64> {
+    let graph = container::round_for_storage(&with_codebooks(recipe, graph, 0)?)?;
+    Ok(packed(data, &graph, coder(recipe.pack.coder))?.len() as u64)
+}
+
+fn packed(data: &Prepared, graph: &Graph, coder: Coder) -> Result<Vec<u8>> {
+    let schema = Some(data.schema.clone());
+    let model = Model {
+        schema,
+        ..Model::new(graph.clone())
+    };
+    Ok(container::write(&model, &WriteOptions { coder })?)
+}
+
+/// Bytes that one training step of a network holds: buffers, weights, what the optimizer remembers.
+pub(crate) fn training_memory(recipe: &Recipe, data: &Prepared, network: &Graph) -> Result<u64> {
+    use bantam_core::op::LossKind;
+    let loss = match data.class_names().len() {
+        0 => LossKind::MeanSquaredError,
+        _ => LossKind::CrossEntropy {
+            label_smoothing: 0.0,
+        },
+    };
+    let form = bantam_train::TrainingGraph::new(network, loss)?;
+    let batch = recipe.train.batch_size.min(data.rows()[0]);
+    let memory = bantam_runtime::Plan::for_batch(&form.graph, batch)?.memory();
+    let slots = match recipe.train.optimizer {
+        recipe::OptimizerKind::Sgd => 1,
+        recipe::OptimizerKind::Adam | recipe::OptimizerKind::AdamW => 2,
+    };
+    let weights = 4 * network.n_trainable() as u64;
+    Ok((memory.buffers_bytes + memory.weights_bytes) as u64 + weights * (1 + slots))
+}
+
+impl Measurements {
+    /// Both parts; errs when a number is predicted, for which there is no estimator yet.
+    pub(crate) fn both(self) -> Result<(Measured, Sized)> {
+        match (self.measured, self.sized) {
+            (Some(measured), Some(sized)) => Ok((measured, sized)),
+            _ => {
+                let message = "the target is a number, and capacity is measured for classes only";
+                let hint = "with --task classes every distinct value is a class";
+                Err(Error::new(ErrorKind::Data, message).with_hint(hint))
+            }
+        }
+    }
 }
 
 /// The rounds of pruning with their graphs.
@@ -80,32 +144,33 @@ impl Road<'_> {
 
     /// The network with fresh weights that the recipe asks for.
     pub(crate) fn initial(&self, measurements: &Measurements) -> Result<Graph> {
-        let (shape, outputs) = (self.data.sample_shape(), self.data.outputs());
-        let seed = self.recipe.seed;
-        match self.recipe.model.kind {
-            ModelKind::Mlp => {
-                let sized = measurements.sized.as_ref().map(|s| s.hidden.clone());
-                let hidden = match &self.recipe.model.hidden[..] {
-                    [] => sized.unwrap_or_else(|| vec![sizing::HIDDEN_FOR_NUMBERS]),
-                    given => given.to_vec(),
+        initial(self.recipe, &self.data, measurements.sized.as_ref())
+    }
+
+    /// Says what the run will take, or what was said when it began.
+    pub(crate) fn budget(
+        &mut self,
+        measurements: &Measurements,
+        initial: &Graph,
+        rates: &Rates,
+    ) -> Result<budget::Estimate> {
+        let estimate = match self.folder.read_json(BUDGET)? {
+            Some(done) => done,
+            None => {
+                let plan = budget::Plan {
+                    recipe: self.recipe,
+                    data: &self.data,
+                    sized: measurements.sized.as_ref(),
+                    initial,
+                    rates,
                 };
-                Ok(models::mlp(
-                    &self.recipe.name,
-                    shape,
-                    &hidden,
-                    outputs,
-                    seed,
-                )?)
+                let made = plan.estimate()?;
+                self.folder.write_json(BUDGET, &made)?;
+                made
             }
-            ModelKind::Lenet5Caffe => {
-                let shape: &[usize; 3] = shape.try_into().map_err(|_| {
-                    let message = format!("lenet-5-caffe needs images, found samples of {shape:?}");
-                    Error::new(ErrorKind::Recipe, message)
-                })?;
-                models::lenet_5_caffe(shape, outputs, seed)
-                    .map_err(|e| Error::new(ErrorKind::Recipe, format!("images of {shape:?}: {e}")))
-            }
-        }
+        };
+        self.observer.note(&estimate.text());
+        Ok(estimate)
     }
 
     /// Trains the dense network: round 0.
@@ -247,7 +312,7 @@ impl Road<'_> {
         Ok(round)
     }
 
-    fn fit(
+    pub(crate) fn fit(
         &mut self,
         graph: &Graph,
         config: &bantam_train::Config,
@@ -267,161 +332,8 @@ impl Road<'_> {
         )
     }
 
-    /// Codebooks for the sparsest round that keeps the budget once they are tuned; the neighbouring
-    /// rounds are tried when it does not, and when none does the budget is refused.
-    pub(crate) fn quantize(&mut self, rounds: &Rounds) -> Result<Tuned> {
-        self.observer.stage("quantize", 4, STAGES);
-        self.folder.make("4-quantize")?;
-        let budget = &self.recipe.budget;
-        let baseline = rounds.rounds[0].validation_accuracy;
-        let least = (baseline - budget.max_drop).max(budget.min_accuracy);
-        let mut i = choose(&rounds.records, budget.max_drop, baseline).unwrap_or(0);
-        let mut tried: Vec<Tuned> = Vec::new();
-        loop {
-            let tuned = self.tuned(&rounds.records[i], least)?;
-            let small = budget.max_bytes == 0 || tuned.bytes <= budget.max_bytes;
-            let right = tuned.validation_accuracy >= least - SLACK;
-            self.observer.note(&format!(
-                "round {i} with codebooks of {} bits: {} bytes, validation {}",
-                self.recipe.quantize.bits + tuned.extra_bits,
-                tuned.bytes,
-                self.shown(tuned.validation_accuracy)
-            ));
-            tried.push(tuned);
-            if small && right {
-                return Ok(tried.swap_remove(tried.len() - 1));
-            }
-            let next = if small { i.checked_sub(1) } else { Some(i + 1) };
-            match next {
-                Some(n) if n < rounds.records.len() && tried.iter().all(|t| t.round != n) => i = n,
-                _ => return Err(self.refusal(&tried, least)),
-            }
-        }
-    }
-
-    fn refusal(&self, tried: &[Tuned], least: f64) -> Error {
-        let budget = &self.recipe.budget;
-        let right = |t: &&Tuned| t.validation_accuracy >= least - SLACK;
-        let smallest = tried.iter().filter(right).min_by_key(|t| t.bytes);
-        let limit = budget.max_bytes;
-        let best = tried
-            .iter()
-            .filter(|t| limit == 0 || t.bytes <= limit)
-            .max_by(|a, b| a.validation_accuracy.total_cmp(&b.validation_accuracy));
-        let mut message = format!("no network of this run keeps {least:.4} on validation");
-        if limit > 0 {
-            message.push_str(&format!(" within {limit} bytes"));
-        }
-        let mut nearest = Vec::new();
-        if let Some(t) = smallest {
-            nearest.push(format!("{} bytes at {:.4}", t.bytes, t.validation_accuracy));
-        }
-        if let Some(t) = best {
-            nearest.push(format!("{:.4} in {} bytes", t.validation_accuracy, t.bytes));
-        }
-        let hint = format!("the nearest points are {}", nearest.join(" and "));
-        Error::new(ErrorKind::Budget, message).with_hint(hint)
-    }
-
-    /// One round with tuned codebooks, or what its files say. When the answers suffer too much, more
-    /// bits are tried: two more, and for the dense network, which is the last resort, all eight.
-    fn tuned(&mut self, record: &RoundRecord, least: f64) -> Result<Tuned> {
-        let bits = self.recipe.quantize.bits;
-        let most = if record.index == 0 {
-            8
-        } else {
-            (bits + 2).min(8)
-        };
-        let mut best: Option<Tuned> = None;
-        for extra in 0..=most - bits {
-            let tuned = self.tuned_with(record, extra)?;
-            let right = tuned.validation_accuracy >= least - SLACK;
-            let better = |b: &Tuned| tuned.validation_accuracy > b.validation_accuracy;
-            if right || best.as_ref().is_none_or(better) {
-                best = Some(tuned);
-            }
-            if right {
-                break;
-            }
-        }
-        best.ok_or_else(|| Error::new(ErrorKind::Internal, "no number of bits was tried"))
-    }
-
-    fn tuned_with(&mut self, record: &RoundRecord, extra_bits: u8) -> Result<Tuned> {
-        let stem = tuned_stem(record.index, extra_bits);
-        let report = format!("{stem}.json");
-        if let Some(done) = self.folder.read_json(&report)? {
-            return Ok(done);
-        }
-        let started = Instant::now();
-        let graph = self.with_codebooks(&record.graph, extra_bits)?;
-        let full = fitting::full(
-            &self.recipe.train,
-            self.recipe.seed,
-            1_000 + record.index as u64,
-        );
-        let config = fitting::tuning(full, &self.recipe.quantize);
-        let checkpoint = format!("{stem}.checkpoint");
-        let what = format!("codebooks of round {}", record.index);
-        let untuned = evaluate(&graph, &self.data.validation()?)?;
-        let (graph, epochs) = if config.epochs > 0 {
-            let fitted = self.fit(&graph, &config, &checkpoint, &what)?;
-            // Tuning may do harm where validation rows are few: then the codebooks stay as they were.
-            let score = |e: &Evaluation| (e.accuracy, -e.loss);
-            let better = score(&fitted.validation) >= score(&untuned);
-            let kept = if better { fitted.graph } else { graph };
-            (kept, fitting::epochs(&fitted.history))
-        } else {
-            (graph, Vec::new())
-        };
-        let graph = container::round_for_storage(&graph)?;
-        let validation = evaluate(&graph, &self.data.validation()?)?;
-        let test = evaluate(&graph, &self.data.test()?)?;
-        let tuned = Tuned {
-            round: record.index,
-            extra_bits,
-            validation_accuracy: validation.accuracy,
-            test_accuracy: test.accuracy,
-            bytes: self.packed(&graph, coder(self.recipe.pack.coder))?.len() as u64,
-            seconds: started.elapsed().as_secs_f64(),
-            epochs,
-        };
-        self.save(&graph, &format!("{stem}.bantam"), Coder::Store)?;
-        self.folder.write_json(&report, &tuned)?;
-        self.folder.remove(&checkpoint)?;
-        Ok(tuned)
-    }
-
-    /// Removes and orders hidden units as the recipe says and gives every weight a codebook.
-    fn with_codebooks(&self, graph: &Graph, extra_bits: u8) -> Result<Graph> {
-        let pack = &self.recipe.pack;
-        let mut graph = graph.clone();
-        if pack.crop {
-            graph = crop(&graph)?.0;
-        }
-        if pack.order {
-            graph = order_units(&graph)?;
-        }
-        Ok(quantize(&graph, &self.codebooks(extra_bits))?)
-    }
-
-    fn codebooks(&self, extra_bits: u8) -> CodebookOptions {
-        let settings = &self.recipe.quantize;
-        let more = |bits: u8| (bits + extra_bits).min(8);
-        CodebookOptions {
-            bits: more(settings.bits),
-            per_layer: settings
-                .layer_bits
-                .iter()
-                .map(|(k, v)| (k.clone(), more(*v)))
-                .collect(),
-            bias_bits: (settings.bias_bits > 0).then(|| more(settings.bias_bits)),
-            ..CodebookOptions::default()
-        }
-    }
-
     /// An accuracy for people: a percentage, or R² where a number is predicted.
-    fn shown(&self, accuracy: f64) -> String {
+    pub(crate) fn shown(&self, accuracy: f64) -> String {
         match self.data.class_names().is_empty() {
             true => format!("R² {accuracy:.4}"),
             false => format!("{:.2} %", 100.0 * accuracy),
@@ -430,21 +342,15 @@ impl Road<'_> {
 
     /// Size of the file that a pruned network would make with codebooks that are not tuned yet.
     fn estimate(&self, graph: &Graph) -> Result<u64> {
-        let graph = container::round_for_storage(&self.with_codebooks(graph, 0)?)?;
-        Ok(self.packed(&graph, coder(self.recipe.pack.coder))?.len() as u64)
+        estimate(self.recipe, &self.data, graph)
     }
 
     /// The bytes of a file with the schema inside.
     pub(crate) fn packed(&self, graph: &Graph, coder: Coder) -> Result<Vec<u8>> {
-        let schema = Some(self.data.schema.clone());
-        let model = Model {
-            schema,
-            ..Model::new(graph.clone())
-        };
-        Ok(container::write(&model, &WriteOptions { coder })?)
+        packed(&self.data, graph, coder)
     }
 
-    fn save(&self, graph: &Graph, name: &str, coder: Coder) -> Result<()> {
+    pub(crate) fn save(&self, graph: &Graph, name: &str, coder: Coder) -> Result<()> {
         self.folder.write(name, &self.packed(graph, coder)?)
     }
 

@@ -53,12 +53,7 @@ fn measured(m: Measurement, data: &Prepared) -> Measured {
         missing_cells: m.facts.missing_cells,
         left_out: data.left_out.clone(),
         threshold_sort: ThresholdSorts {
-            typed: ThresholdSort {
-                changes: sort.changes,
-                correct: sort.correct,
-                null: sort.null,
-                permuted: interval(sort.permuted.as_ref()),
-            },
+            typed: self::sort(sort),
         },
         tree: Tree {
             memorise: m.tree.memorise,
@@ -66,6 +61,16 @@ fn measured(m: Measurement, data: &Prepared) -> Measured {
             needed: m.tree.needed.splits,
             permuted: interval(m.tree.permuted.as_ref()),
         },
+    }
+}
+
+/// The figures of a threshold sort.
+pub(crate) fn sort(sort: &bantam_measure::ThresholdSort) -> ThresholdSort {
+    ThresholdSort {
+        changes: sort.changes,
+        correct: sort.correct,
+        null: sort.null,
+        permuted: interval(sort.permuted.as_ref()),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use bantam::drift::{DriftOptions, drift, profile};
 use bantam::watch::Silent;
-use bantam::{Recipe, RunOptions, grow, inspect, measure};
-use serde_json::{Value, json};
+use bantam::{PartialOptions, Recipe, RunOptions, grow, inspect, measure_all, partial};
+use serde_json::Value;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -119,21 +120,30 @@ fn every_key_of_the_results_is_documented() {
         ..RunOptions::default()
     };
     let result = grow(&recipe, &options, &mut Silent).unwrap();
-    let inspected = inspect(Path::new(&result.file.path)).unwrap();
-    let (measured, sized) = measure(&recipe, &mut Silent).unwrap();
-    let mut measured = serde_json::to_value(measured).unwrap();
-    measured["sized"] = json!(sized);
+    let inspected = inspect(Path::new(&result.file.path), None)
+        .unwrap()
+        .inspection;
+    let measured = measure_all(&recipe, &Default::default(), &mut Silent).unwrap();
+    let part = partial(&recipe, &PartialOptions::default(), &mut Silent).unwrap();
+    let options = DriftOptions {
+        target: recipe.data.target.clone(),
+        ..DriftOptions::default()
+    };
+    let reference = profile(&recipe.data.path, &options).unwrap();
+    let drifted = drift(&reference, &recipe.data.path, &options).unwrap();
     let page = page("json.md");
     for (command, value) in [
         ("grow", serde_json::to_value(result).unwrap()),
         ("inspect", serde_json::to_value(inspected).unwrap()),
-        ("measure", measured),
+        ("measure", serde_json::to_value(measured).unwrap()),
+        ("measure --partial", serde_json::to_value(part).unwrap()),
+        ("drift", serde_json::to_value(drifted).unwrap()),
     ] {
         let mut found = BTreeSet::new();
         keys(&value, "", &mut found);
         // What `grow` repeats of the others is listed there.
         let repeated = |key: &str| match command {
-            "grow" => ["measured", "sized", "layers"]
+            "grow" => ["measured", "sized", "budget", "layers"]
                 .into_iter()
                 .find(|part| key.starts_with(part)),
             _ => None,

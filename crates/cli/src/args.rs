@@ -6,6 +6,8 @@ use bantam::Recipe;
 use bantam::recipe::Task;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::drift::DriftArgs;
+use crate::export::ExportArgs;
 use crate::grow::GrowArgs;
 use crate::inspect::InspectArgs;
 use crate::measure::MeasureArgs;
@@ -57,10 +59,30 @@ pub enum Command {
     Quantize(StageArgs),
     /// Pack the network of a recipe into a file, after the stages before it if need be
     Pack(StageArgs),
-    /// Answer data with a packed network
+    /// Answer data with a network
     Run(RunArgs),
-    /// Show what is in a packed network: every byte, every layer
+    /// Show what is in a file of a network or of weights: every byte, every layer
     Inspect(InspectArgs),
+    /// Write a network as a file for other programs
+    Export(ExportArgs),
+    /// Say whether new data are still like those of a reference
+    Drift(DriftArgs),
+}
+
+/// Which network weights belong to.
+#[derive(Debug, clap::Args)]
+pub struct ArchArgs {
+    /// Architecture of a file that holds weights alone, such as resnet20-cifar; `inspect` without it
+    /// says which one fits, and its help which are known
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
+}
+
+impl ArchArgs {
+    /// The name that was given.
+    pub fn name(&self) -> Option<&str> {
+        self.arch.as_deref()
+    }
 }
 
 /// How data are to be understood.
@@ -89,6 +111,9 @@ pub struct DataArgs {
     /// The first line is data; columns are called c0, c1, ...
     #[arg(long)]
     pub no_header: bool,
+    /// Data larger than this in memory are left on disk: 512MB, 4GiB (the default)
+    #[arg(long, value_name = "SIZE", value_parser = crate::values::bytes)]
+    pub max_memory: Option<u64>,
     /// What the target is; by default text and few whole numbers are classes, other numbers a number
     #[arg(long, value_enum)]
     pub task: Option<TaskArg>,
@@ -112,6 +137,7 @@ impl DataArgs {
         data.keep = self.keep_column.clone();
         data.numeric = self.numeric.clone();
         data.categorical = self.categorical.clone();
+        data.max_memory = self.max_memory.unwrap_or(data.max_memory);
         data.header = header(self.header, self.no_header);
         data.task = match self.task {
             None | Some(TaskArg::Auto) => Task::Auto,
@@ -132,6 +158,11 @@ pub fn read_recipe(path: &Path, seed: Option<u64>) -> bantam::Result<Recipe> {
     let mut recipe = Recipe::read(path)?;
     recipe.seed = seed.unwrap_or(recipe.seed);
     Ok(recipe)
+}
+
+/// The rates in the file at `path`, or those that are built in.
+pub fn rates(path: Option<&Path>) -> bantam::Result<bantam::budget::Rates> {
+    path.map_or_else(|| Ok(Default::default()), bantam::budget::Rates::read)
 }
 
 /// The command line as a shell would take it.

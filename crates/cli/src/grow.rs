@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use bantam::recipe::Prefer;
 use bantam::results::RunResult;
 use bantam::{Error, ErrorKind, Recipe, Result, RunOptions};
 
-use crate::args::{DataArgs, FolderArgs, Global, command_line, read_recipe};
+use clap::ValueEnum;
+
+use crate::args::{DataArgs, FolderArgs, Global, command_line, rates, read_recipe};
 use crate::output::{Stdout, check_place, pairs};
 use crate::progress::observer;
 use crate::values::{self, grouped, percent};
@@ -58,6 +61,15 @@ struct NetworkArgs {
     /// Least validation accuracy: 0.98 or 98%
     #[arg(long, value_name = "SHARE", value_parser = values::share)]
     min_accuracy: Option<f64>,
+    /// Which network within those limits; accuracy is validation accuracy
+    #[arg(long, value_enum, default_value = "size")]
+    prefer: PreferArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PreferArg {
+    Size,
+    Accuracy,
 }
 
 /// Where results go.
@@ -69,6 +81,9 @@ struct OutputArgs {
     /// Copy of the packed file
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Rates of energy and money for the budget, a TOML file
+    #[arg(long, value_name = "FILE")]
+    rates: Option<PathBuf>,
     /// Print the recipe that the options make, and stop
     #[arg(long)]
     print_recipe: bool,
@@ -86,6 +101,7 @@ pub fn run(args: &GrowArgs, global: &Global) -> Result<()> {
         command: command_line(),
         out: output.out.clone(),
         fresh: output.folders.fresh,
+        rates: rates(output.rates.as_deref())?,
     };
     let result = bantam::grow(&recipe, &options, &mut *observer(global))?;
     if global.json {
@@ -108,6 +124,10 @@ fn recipe(args: &GrowArgs) -> Result<Recipe> {
             budget.max_bytes = network.max_bytes.unwrap_or(budget.max_bytes);
             budget.max_drop = network.max_drop.unwrap_or(budget.max_drop);
             budget.min_accuracy = network.min_accuracy.unwrap_or(budget.min_accuracy);
+            budget.prefer = match network.prefer {
+                PreferArg::Size => Prefer::Size,
+                PreferArg::Accuracy => Prefer::Accuracy,
+            };
             recipe.model.hidden = network.hidden.clone().unwrap_or_default();
             recipe.train.epochs = network.epochs.unwrap_or(recipe.train.epochs);
             recipe
@@ -158,7 +178,7 @@ fn text(r: &RunResult, file: &str) -> String {
         grouped(before)
     );
     let recipe = Path::new(&r.report).with_file_name("recipe.toml");
-    pairs(&[
+    let mut rows = vec![
         (if is_number { "R²" } else { "accuracy" }, accuracy),
         (
             "dense network",
@@ -168,5 +188,9 @@ fn text(r: &RunResult, file: &str) -> String {
         ("report", r.report.clone()),
         ("recipe", recipe.display().to_string()),
         ("use it", format!("bantam run {file} DATA")),
-    ])
+    ];
+    if let Some(budget) = &r.budget {
+        rows.insert(3, ("budget", budget.text()));
+    }
+    pairs(&rows)
 }

@@ -1,52 +1,134 @@
-//! `bantam inspect`: what is in a packed network.
+//! `bantam inspect`: what is in a file of a network or of weights.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use bantam::Result;
-use bantam::inspect::{Inspection, inspect};
+use bantam::inspect::{Inspected, Inspection, Port, inspect};
+use bantam::{Error, ErrorKind, Result, report};
 
-use crate::args::Global;
-use crate::output::{Stdout, columns, pairs};
-use crate::values::grouped;
+use crate::args::{ArchArgs, Global};
+use crate::output::{OutFile, Stdout, check_place, columns, pairs, say};
+use crate::values::{grouped, percent};
 
-const KEYS: &str = "Keys of --json: name, bytes, ledger[].{part, bytes}, which sum to bytes, \
-layers[].{name, op, shape, parameters, nonzero, macs, bits}, input.{kind, shape, columns}, \
-target.{name, kind, classes}, parameters, nonzero, macs, notes, graph.";
+const KEYS: &str = "Keys of --json: name, format, architecture, fits, bytes, ledger[].{part, bytes}, \
+which sum to bytes, inputs[] and outputs[].{name, dtype, shape}, ops[].{op, count}, \
+layers[].{name, op, shape, parameters, nonzero, macs, bits}, \
+weights[].{name, stored, shape, elements, nonzero}, input.{kind, shape, columns}, \
+target.{name, kind, classes}, parameters, nonzero, macs, notes, notices, graph.";
+
+fn after_help() -> String {
+    format!("Known architectures: {}.\n\n{KEYS}", bantam::open::known())
+}
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = KEYS)]
+#[command(after_help = after_help())]
 pub struct InspectArgs {
-    /// A .bantam file
+    /// A .bantam file, or weights (.safetensors, .pth, .pt)
     #[arg(value_name = "MODEL")]
     model: PathBuf,
+    #[command(flatten)]
+    arch: ArchArgs,
+    /// List the stored tensors too
+    #[arg(long)]
+    weights: bool,
     /// Print the graph as text instead
     #[arg(long)]
     dump: bool,
+    /// Write a page with a picture of the network, every layer and every tensor
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 pub fn run(args: &InspectArgs, global: &Global) -> Result<()> {
-    let inspection = inspect(&args.model)?;
+    if let Some(path) = &args.report {
+        check_place(path)?;
+    }
+    let inspected = inspect(&args.model, args.arch.name())?;
+    if let Some(path) = &args.report {
+        write_report(path, &inspected, global)?;
+    }
+    let inspection = &inspected.inspection;
+    if args.dump && inspected.graph.is_none() {
+        let message = "there is no graph to print: the file holds weights alone";
+        let error = Error::new(ErrorKind::Model, message).in_file(&args.model);
+        return Err(error.with_hint("name the architecture with --arch"));
+    }
     match (global.json, args.dump) {
-        (true, _) => Stdout::json(&inspection),
+        (true, _) => Stdout::json(inspection),
         (false, true) => Stdout::print(&inspection.graph),
-        (false, false) => Stdout::print(&text(&inspection)),
+        (false, false) => Stdout::print(&text(inspection, args.weights)),
     }
 }
 
-fn text(i: &Inspection) -> String {
+fn write_report(path: &Path, inspected: &Inspected, global: &Global) -> Result<()> {
+    let page = report::render_network(&inspected.inspection, inspected.graph.as_ref());
+    let mut file = OutFile::create(path)?;
+    file.write_all(page.as_bytes())
+        .map_err(|e| Error::file(path, &e))?;
+    file.finish()?;
+    if !global.quiet {
+        say(&format!("report {}", path.display()));
+    }
+    Ok(())
+}
+
+/// Facts, then layers, then tensors where they are all there is or were asked for, then bytes.
+fn text(i: &Inspection, weights: bool) -> String {
+    let mut parts = vec![pairs(&about(i))];
+    if !i.layers.is_empty() {
+        parts.push(layers(i));
+    }
+    if weights || i.layers.is_empty() {
+        parts.push(tensors(i));
+    }
+    parts.push(ledger(i));
+    parts.join("\n")
+}
+
+fn about(i: &Inspection) -> Vec<(&'static str, String)> {
     let n = |n: usize| grouped(n as u64);
     let mut about = vec![
         ("network", i.name.clone()),
-        ("file", format!("{} bytes", grouped(i.bytes))),
-        (
-            "weights",
-            format!("{}, of which {} are not 0", n(i.parameters), n(i.nonzero)),
+        ("file", format!("{} bytes, {}", grouped(i.bytes), i.format)),
+    ];
+    if let Some(architecture) = i.architecture {
+        about.push(("architecture", architecture.to_owned()));
+    }
+    if i.layers.is_empty() {
+        let fits = match i.fits.as_slice() {
+            [] => "of no known architecture".to_owned(),
+            [one] => format!("of {one}: say --arch {one}"),
+            some => format!("of {}: say --arch NAME", some.join(" or ")),
+        };
+        about.push(("weights alone", fits));
+    }
+    let share = match i.parameters {
+        0 => String::new(),
+        all => format!(" ({})", percent(i.nonzero as f64 / all as f64)),
+    };
+    about.push((
+        "weights",
+        format!(
+            "{}, of which {} are not 0{share}",
+            n(i.parameters),
+            n(i.nonzero)
         ),
-        (
+    ));
+    if !i.layers.is_empty() {
+        about.push((
             "work",
             format!("{} multiply-adds a sample", grouped(i.macs)),
-        ),
-    ];
+        ));
+        let ops: Vec<String> = i
+            .ops
+            .iter()
+            .map(|o| format!("{} {}", o.count, o.op))
+            .collect();
+        about.push(("operators", ops.join(", ")));
+    }
+    let port = |p: &Port| format!("{}: {} [{}]", p.name, p.dtype, p.shape.join(", "));
+    about.extend(i.inputs.iter().map(|p| ("in", port(p))));
+    about.extend(i.outputs.iter().map(|p| ("out", port(p))));
     if let Some(input) = &i.input {
         let shape = input.shape.iter().map(usize::to_string).collect::<Vec<_>>();
         about.push((
@@ -69,12 +151,18 @@ fn text(i: &Inspection) -> String {
         };
         about.push(("target", format!("{}: {what}", target.name)));
     }
+    about.extend(i.notices.iter().map(|notice| ("note", notice.clone())));
     for (title, note) in &i.notes {
         about.push((
             "note",
             format!("{title}: {}", note.lines().next().unwrap_or("")),
         ));
     }
+    about
+}
+
+fn layers(i: &Inspection) -> String {
+    let n = |n: usize| grouped(n as u64);
     let titles = [
         "layer",
         "operator",
@@ -104,6 +192,27 @@ fn text(i: &Inspection) -> String {
             grouped(l.macs),
         ]
     }));
+    columns(&layers)
+}
+
+fn tensors(i: &Inspection) -> String {
+    let titles = ["tensor", "stored", "shape", "weights", "not zero"];
+    let mut rows = vec![titles.map(str::to_owned).to_vec()];
+    rows.extend(i.weights.iter().map(|w| {
+        let shape: Vec<String> = w.shape.iter().map(usize::to_string).collect();
+        let [elements, nonzero] = [w.elements, w.nonzero].map(|n| grouped(n as u64));
+        vec![
+            w.name.clone(),
+            w.stored.clone(),
+            shape.join(" x "),
+            elements,
+            nonzero,
+        ]
+    }));
+    columns(&rows)
+}
+
+fn ledger(i: &Inspection) -> String {
     let mut ledger = vec![vec!["part of the file".to_owned(), "bytes".to_owned()]];
     ledger.extend(
         i.ledger
@@ -114,12 +223,7 @@ fn text(i: &Inspection) -> String {
         "sum".to_owned(),
         grouped(i.ledger.iter().map(|p| p.bytes).sum()),
     ]);
-    format!(
-        "{}\n{}\n{}",
-        pairs(&about),
-        columns(&layers),
-        columns(&ledger)
-    )
+    columns(&ledger)
 }
 
 /// At most ten names.

@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod drift;
+mod export;
 mod grow;
 mod inspect;
 mod measure;
@@ -66,6 +68,8 @@ fn try_main() -> Result<ExitCode> {
         Command::Pack(args) => stage::run(args, bantam::StageName::Pack, global),
         Command::Run(args) => run::run(args, global),
         Command::Inspect(args) => inspect::run(args, global),
+        Command::Export(args) => export::run(args, global),
+        Command::Drift(args) => return drift::run(args, global),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,16 +1,19 @@
-//! `bantam run`: answers of a packed network.
+//! `bantam run`: answers of a network, or its outputs as they are.
 
 use std::io::{Write, stdin};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use bantam::arrays::{self, State};
+use bantam::open::{self, Network};
 use bantam::predict::{Format, PredictOptions, Predictor, Summary, Unseen};
 use bantam::{Error, ErrorKind, Result};
 use clap::ValueEnum;
 
-use crate::args::{Global, header};
-use crate::output::{OutFile, Stdout, say};
+use crate::args::{ArchArgs, Global, header};
+use crate::output::{OutFile, Stdout, check_place, columns, say};
 use crate::progress::observer;
-use crate::values::{grouped, percent};
+use crate::values::{grouped, percent_within};
 
 const OUTPUT: &str = "Answers go to stdout, or to a file with -o, in the order of the data: the \
 answer, called as the target, then the probability of each class, called p_ and the class. Where \
@@ -18,18 +21,23 @@ the data hold the target too, the accuracy is printed on stderr.
 
 With --json, a row is a JSON object on a line of its own, with the same names as keys, and the last \
 line is a summary; with -o the summary is all there is on stdout. Keys of the summary: rows, n \
-(rows whose answer could be scored), accuracy, standard_error, classes, confusion.";
+(rows whose answer could be scored), accuracy, standard_error, classes, confusion.
+
+With --raw, arrays are fed as they are: a .npy file to the only input, or a .npz archive with an array \
+for each input, by name. The outputs are arrays too, in a .npy or .npz file with -o. Labels beside \
+arrays may be numbers of classes. Keys of --json: seconds, outputs[].{name, dtype, shape, \
+minimum, maximum, mean, not_finite}.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = OUTPUT)]
 pub struct RunArgs {
-    /// A .bantam file
+    /// A .bantam file, or weights (.safetensors, .pth, .pt) with --arch
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Like the training data: a table (`-` for CSV from stdin), images, IDX or NumPy files
     #[arg(value_name = "DATA")]
     data: PathBuf,
-    /// Write the answers to a file: JSON lines when it is called .jsonl, else CSV
+    /// Write the answers to a file: JSON lines when it is called .jsonl, else CSV; arrays to .npy or .npz
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// A category that the network has not seen is an error, or none of the known ones
@@ -41,6 +49,16 @@ pub struct RunArgs {
     /// The first line is data
     #[arg(long)]
     no_header: bool,
+    #[command(flatten)]
+    arch: ArchArgs,
+    /// Feed arrays as they are, and give the outputs as arrays; done for .npy and .npz files where
+    /// nothing says what the network is fed
+    #[arg(long, conflicts_with_all = ["header", "no_header", "unseen"])]
+    raw: bool,
+    /// Feed an output back into an input, step by step along the first axis of the other arrays; the
+    /// state begins as its array, or as zeros. May be repeated; implies --raw
+    #[arg(long, value_name = "INPUT=OUTPUT", value_parser = state)]
+    state: Vec<State>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -50,7 +68,21 @@ enum UnseenArg {
 }
 
 pub fn run(args: &RunArgs, global: &Global) -> Result<()> {
-    let mut predictor = Predictor::open(&args.model)?;
+    let network = open::network(&args.model, args.arch.name())?;
+    if !global.quiet {
+        network
+            .notices
+            .iter()
+            .for_each(|notice| say(&format!("note: {notice}")));
+    }
+    let unknown = network.schema.is_none() && is_arrays(&args.data);
+    if unknown && !args.raw && args.state.is_empty() && !global.quiet {
+        say("note: nothing says what the network is fed, so arrays are fed as they are");
+    }
+    if args.raw || unknown || !args.state.is_empty() {
+        return raw(args, &network, global);
+    }
+    let mut predictor = Predictor::new(&args.model, network)?;
     let options = PredictOptions {
         unseen: match args.unseen {
             UnseenArg::Error => Unseen::Error,
@@ -87,6 +119,62 @@ pub fn run(args: &RunArgs, global: &Global) -> Result<()> {
         told(&summary).iter().for_each(|line| say(line));
     }
     Ok(())
+}
+
+fn is_arrays(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_ascii_lowercase());
+    extension.is_some_and(|e| e == "npy" || e == "npz")
+}
+
+fn state(text: &str) -> std::result::Result<State, String> {
+    match text.split_once('=') {
+        Some((input, output)) if !input.is_empty() && !output.is_empty() => Ok(State {
+            input: input.to_owned(),
+            output: output.to_owned(),
+        }),
+        _ => Err("expected INPUT=OUTPUT".to_owned()),
+    }
+}
+
+/// Arrays in, arrays out.
+fn raw(args: &RunArgs, network: &Network, global: &Global) -> Result<()> {
+    if let Some(path) = &args.out {
+        check_place(path)?;
+    }
+    let graph = &network.graph;
+    let inputs = arrays::read_inputs(graph, &args.data, &args.state)?;
+    let start = Instant::now();
+    let outputs = arrays::run(graph, &inputs, &args.state)?;
+    let seconds = start.elapsed().as_secs_f64();
+    if let Some(path) = &args.out {
+        let bytes = arrays::encode(&outputs, path)?;
+        let mut file = OutFile::create(path)?;
+        file.write_all(&bytes).map_err(|e| Error::file(path, &e))?;
+        file.finish()?;
+    }
+    if global.json {
+        return Stdout::json(&serde_json::json!({"seconds": seconds, "outputs": outputs}));
+    }
+    let shown = |x: Option<f64>| x.map_or(String::new(), |x| format!("{x:.6}"));
+    let titles = [
+        "output",
+        "type",
+        "shape",
+        "minimum",
+        "mean",
+        "maximum",
+        "not finite",
+    ];
+    let mut rows = vec![titles.map(str::to_owned).to_vec()];
+    rows.extend(outputs.iter().map(|o| {
+        let shape: Vec<String> = o.shape.iter().map(usize::to_string).collect();
+        let figures = [o.minimum, o.mean, o.maximum].map(shown);
+        let mut row = vec![o.name.clone(), o.dtype.clone(), shape.join(" x ")];
+        row.extend(figures);
+        row.push(grouped(o.not_finite as u64));
+        row
+    }));
+    Stdout::print(&columns(&rows))
 }
 
 fn answer(
@@ -128,7 +216,10 @@ fn told(s: &Summary) -> Option<String> {
     let (accuracy, n) = (s.accuracy?, grouped(s.n as u64));
     Some(match s.standard_error {
         Some(error) => {
-            let (accuracy, error) = (percent(accuracy), percent(error));
+            let (accuracy, error) = (
+                percent_within(accuracy, error),
+                percent_within(error, error),
+            );
             format!("accuracy {accuracy} on {n} rows, standard error {error}")
         }
         None => format!("R² {accuracy:.3} on {n} rows"),

@@ -33,6 +33,7 @@ pub fn run(args: &StageArgs, until: StageName, global: &Global) -> Result<()> {
         command: command_line(),
         out: None,
         fresh: args.folders.fresh,
+        ..RunOptions::default()
     };
     let report = bantam::run_stage(&recipe, until, &options, &mut *observer(global))?;
     if global.json {

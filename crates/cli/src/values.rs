@@ -40,6 +40,24 @@ pub fn share(text: &str) -> Result<f64, String> {
     Ok(share)
 }
 
+/// A chance of a false alarm, above 0 and below 1.
+pub fn alpha(text: &str) -> Result<f64, String> {
+    let wrong = |_| format!("expected a share such as 0.05 or 5%, found {text:?}");
+    let alpha = share(text).map_err(wrong)?;
+    match alpha > 0.0 && alpha < 1.0 {
+        true => Ok(alpha),
+        false => Err(format!(
+            "expected more than 0 and less than 1, found {text:?}"
+        )),
+    }
+}
+
+/// Rows of a sample.
+pub fn sample_rows(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (20..=1_000_000).contains(n));
+    number.ok_or_else(|| format!("expected 20 to 1000000 rows, found {text:?}"))
+}
+
 /// A number of threads.
 pub fn threads(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| (1..=4096).contains(n));
@@ -72,6 +90,14 @@ pub fn grouped(n: u64) -> String {
 /// A share as a percentage: `81.6 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
+}
+
+/// A share as a percentage, as exact as its standard error allows: `91.73 %` below half a point.
+pub fn percent_within(share: f64, standard_error: f64) -> String {
+    match standard_error < 0.005 {
+        true => format!("{:.2} %", share * 100.0),
+        false => percent(share),
+    }
 }
 
 /// A time: `0.8 s`, `95 s`, `12 min`.

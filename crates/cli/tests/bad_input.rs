@@ -270,7 +270,7 @@ fn images_to_train_on() {
         (
             "no images",
             &["grow", "nothing"],
-            &["nothing: expected images in a folder per class or IDX files"],
+            &["nothing: expected images in a folder per class, IDX files or those of CIFAR-10"],
         ),
     ];
     refused(&folder, cases);
@@ -395,7 +395,7 @@ fn packed_networks() {
         (
             "folder",
             &["inspect", "folder.bantam"],
-            &["expected a .bantam file, found a folder"],
+            &["expected a file with a network, found a folder"],
         ),
         (
             "run no such file",

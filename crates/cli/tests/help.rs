@@ -9,7 +9,8 @@ fn help_is_as_stored() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
     let here = common::Folder::new();
     let verbs = [
-        "measure", "grow", "train", "prune", "quantize", "pack", "run", "inspect",
+        "measure", "grow", "train", "prune", "quantize", "pack", "run", "inspect", "export",
+        "drift",
     ];
     let mut commands: Vec<(&str, Vec<&str>)> = vec![("bantam", vec!["--help"])];
     commands.extend(verbs.map(|verb| (verb, vec![verb, "--help"])));

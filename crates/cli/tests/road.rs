@@ -253,6 +253,34 @@ fn same_seed_same_bytes() {
     assert_eq!(grow(&folder, "d", "2"), first, "stage by stage");
 }
 
+/// When the sample is all training rows, what is left on disk makes the file that memory makes.
+#[test]
+fn larger_than_memory() {
+    let folder = folder();
+    let recipe = folder.text("recipe.toml");
+    let pixels: Vec<u8> = (0..600 * 16).map(|i| (i * i % 251) as u8).collect();
+    let labels: Vec<u8> = pixels.chunks(16).map(|p| u8::from(p[5] > p[9])).collect();
+    folder.put("images", common::idx(&[600, 4, 4], &pixels));
+    folder.put("labels", common::idx(&[600], &labels));
+    let of_images = recipe
+        .replace("titanic.csv", "images")
+        .replace("target = \"Survived\"\n", "");
+    for (name, recipe) in [("titanic", recipe), ("images", of_images)] {
+        folder.put("recipe.toml", &recipe);
+        let in_memory = grow(&folder, "memory", "1");
+        let limit = "max_memory = 4294967296";
+        assert!(recipe.contains(limit), "{recipe}");
+        folder.put("recipe.toml", recipe.replace(limit, "max_memory = 1000"));
+        let args = ["quantize", "recipe.toml", "--runs", "disk"];
+        let said = done(run(folder.path(), &args)).stderr;
+        assert!(said.contains("left on disk"), "{said}");
+        assert_eq!(grow(&folder, "disk", "2"), in_memory, "{name}");
+        let left = folder.files();
+        let left = left.keys().filter(|p| p.ends_with("0-data/rows"));
+        assert_eq!(left.count(), 0, "encoded rows are removed in the end");
+    }
+}
+
 #[test]
 #[cfg(unix)]
 fn killed_and_resumed() {
@@ -291,6 +319,77 @@ fn killed_and_resumed() {
         );
     }
     assert!(kills > 0, "every run was done before it could be killed");
+}
+
+/// A limit on the size of files stands for a full disk: the write fails, at one stage or another.
+#[test]
+#[cfg(unix)]
+fn a_disk_that_is_full_and_then_is_not() {
+    let folder = folder();
+    let whole = grow(&folder, "whole", "1");
+    let mut stopped_at = std::collections::BTreeSet::new();
+    for blocks in ["1", "2", "20", "100"] {
+        let limited = "trap '' XFSZ; ulimit -f $0; exec \"$@\"";
+        let bantam = env!("CARGO_BIN_EXE_bantam");
+        let args = [
+            "-c",
+            limited,
+            blocks,
+            bantam,
+            "grow",
+            "--recipe",
+            "recipe.toml",
+        ];
+        let output = std::process::Command::new("sh")
+            .args(args)
+            .args(["--runs", "limited", "--quiet"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{blocks}: {said}");
+        assert!(said.starts_with("error: limited/"), "{blocks}: {said}");
+        assert!(said.contains("hint: make room"), "{blocks}: {said}");
+        stopped_at.insert(said.lines().next().unwrap_or_default().to_owned());
+        for (name, _) in folder.files() {
+            assert_ne!(name.extension(), Some("tmp".as_ref()), "{blocks}: {said}");
+        }
+    }
+    assert!(stopped_at.len() >= 3, "{stopped_at:#?}");
+    assert_eq!(grow(&folder, "limited", "1"), whole, "{stopped_at:#?}");
+}
+
+#[test]
+fn accuracy_is_preferred_where_asked_for() {
+    let folder = folder();
+    let recipe = folder.text("recipe.toml");
+    let wish = [
+        ("max_bytes = 0", "max_bytes = 330"),
+        ("prefer = \"size\"", "prefer = \"accuracy\""),
+    ];
+    let recipe = wish.iter().fold(recipe, |recipe, (from, to)| {
+        assert!(recipe.contains(from), "{recipe}");
+        recipe.replace(from, to)
+    });
+    folder.put("recipe.toml", recipe);
+    let file = grow(&folder, "runs", "2");
+    assert!(file.len() <= 330, "{} bytes", file.len());
+    let mut tried = Vec::new();
+    let mut chosen = None;
+    for (name, bytes) in folder.files() {
+        let name = name.display().to_string();
+        let json = || serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+        if name.contains("4-quantize/") && name.ends_with(".json") {
+            tried.push(json());
+        } else if name.ends_with("result.json") {
+            chosen = json()["stages"].as_array().unwrap().last().cloned();
+        }
+    }
+    assert!(tried.len() > 3, "{tried:?}");
+    let fit = tried.iter().filter(|t| t["bytes"].as_u64() <= Some(330));
+    let best = fit.map(|t| t["validation_accuracy"].as_f64().unwrap());
+    let chosen = chosen.unwrap()["validation_accuracy"].as_f64().unwrap();
+    assert_eq!(best.fold(0.0, f64::max), chosen, "{tried:?}");
 }
 
 #[test]

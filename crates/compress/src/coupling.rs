@@ -318,7 +318,7 @@ pub(crate) fn gather(
     block: usize,
     units: &[usize],
 ) -> CoreResult<Weight> {
-    use bantam_core::{Codebook, Data, Masked, Tensor};
+    use bantam_core::{Codebook, Masked, Tensor};
     let (outer, len, inner) = bantam_core::op::around(weight.shape(), axis);
     let chunk = block * inner;
     let mut shape = weight.shape().to_vec();

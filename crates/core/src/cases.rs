@@ -639,7 +639,7 @@ fn reductions(l: &mut List) {
 
 fn layouts(l: &mut List) {
     let range = |start, end, step| SliceRange { start, end, step };
-    let rows: [(&str, Layout, &[&[usize]]); 9] = [
+    let rows: [(&str, Layout, &[&[usize]]); 10] = [
         (
             "reshape",
             Layout::Reshape { shape: vec![0, -1] },
@@ -690,6 +690,14 @@ fn layouts(l: &mut List) {
                 value: 0.5,
             },
             &[&[2, 3]],
+        ),
+        (
+            "pad channels and columns",
+            Layout::Pad {
+                padding: vec![[0, 0], [2, 1], [0, 0], [1, 0]],
+                value: -1.0,
+            },
+            &[&[2, 3, 2, 4]],
         ),
         (
             "pad nothing",

@@ -3,6 +3,7 @@
 //! This crate knows nothing of files, threads, SIMD or gradients.
 #![forbid(unsafe_code)]
 
+pub mod arch;
 #[doc(hidden)]
 pub mod cases;
 pub mod elements;

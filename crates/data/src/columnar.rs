@@ -1,26 +1,27 @@
-//! Parquet files to typed tables.
+//! Parquet files to typed tables, whole, as a sample, or chunk by chunk.
 //!
 //! Columns of the base types at the top level become numeric (integers, floats, decimals, dates,
 //! timestamps) or categorical (text, booleans). Lists, maps and structs are refused by name.
 
+mod cells;
+
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Arc;
 
-use parquet::basic::{ConvertedType, LogicalType};
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::{ByteArray, DataType, FixedLenByteArray};
+use parquet::column::reader::ColumnReader;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
+use rayon::prelude::*;
 
-use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::chunks::{CHUNK_ROWS, Chunk, Distinct, Failure, Layout, Reservoir, Sample, Sampling};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file;
-use crate::options::ReadOptions;
-use crate::table::{Column, Levels, Table, Values, unknown};
-
-/// Number of rows read at a time.
-const BATCH: usize = 8192;
+use crate::options::{ReadOptions, number};
+use crate::table::{Column, Table, Values, unknown};
+use cells::Cells;
 
 /// Reads a Parquet file.
 ///
@@ -28,266 +29,275 @@ const BATCH: usize = 8192;
 /// or text that is not UTF-8, and when a column named in `options` is not there or not of that type.
 pub fn read_parquet(path: &Path, options: &ReadOptions) -> Result<Table> {
     let read = || {
-        let file = file::open_raw(path)?;
-        // The reader asserts some of what it was told by the file; hostile bytes must not panic.
-        let guarded = std::panic::catch_unwind(AssertUnwindSafe(|| read_file(file, options)));
-        guarded.unwrap_or_else(|_| {
-            let message = "expected a Parquet file, found one that contradicts itself";
-            Err(Error::new(ErrorKind::Format, message))
-        })
+        let reader = open(path, options)?;
+        guarded(|| read_rows(&reader, options, None))
     };
     read().map_err(|e| e.in_file(path))
 }
 
-fn read_file(file: File, options: &ReadOptions) -> Result<Table> {
-    let reader = SerializedFileReader::new(file).map_err(from_parquet)?;
-    let metadata = reader.metadata().file_metadata();
-    let schema = metadata.schema_descr();
-    let n_columns = schema.num_columns();
-    if n_columns > options.max_columns {
-        let message = format!(
-            "expected at most {} columns, found {n_columns}",
-            options.max_columns
-        );
+/// The reader asserts some of what it was told by the file; hostile bytes must not panic.
+fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let message = "expected a Parquet file, found one that contradicts itself";
+        Err(Error::new(ErrorKind::Format, message))
+    })
+}
+
+type Reader = SerializedFileReader<File>;
+
+/// Opens a file whose columns can all be read.
+fn open(path: &Path, options: &ReadOptions) -> Result<Reader> {
+    let file = file::open_raw(path)?;
+    guarded(|| {
+        let reader = SerializedFileReader::new(file).map_err(from_parquet)?;
+        check(&reader, options)?;
+        Ok(reader)
+    })
+}
+
+fn check(reader: &Reader, options: &ReadOptions) -> Result<()> {
+    let columns = columns(reader);
+    if columns.len() > options.max_columns {
+        let (most, found) = (options.max_columns, columns.len());
+        let message = format!("expected at most {most} columns, found {found}");
         return Err(Error::new(ErrorKind::Limit, message));
     }
-    let names: Vec<&str> = schema.columns().iter().map(|c| c.name()).collect();
-    for name in options.numeric.iter().chain(&options.categorical) {
-        if !names.contains(&name.as_str()) {
-            return Err(unknown(name, names.iter().copied()));
-        }
+    let named = options.numeric.iter().chain(&options.categorical);
+    for name in named.chain(&options.columns) {
+        place(reader, name)?;
     }
-    let mut columns = Vec::with_capacity(n_columns);
-    for (i, descriptor) in schema.columns().iter().enumerate() {
+    for descriptor in columns.iter().filter(|c| options.wants(c.name())) {
         let top_level = descriptor.path().parts().len() == 1;
         if !top_level || descriptor.max_rep_level() > 0 {
             let message = "expected a number, text or a boolean, found a list, map or struct";
             let error = Error::new(ErrorKind::Column, message);
             return Err(error.in_column(&descriptor.path().string()));
         }
+    }
+    Ok(())
+}
+
+fn columns(reader: &Reader) -> &[Arc<ColumnDescriptor>] {
+    reader.metadata().file_metadata().schema_descr().columns()
+}
+
+/// The names of the columns.
+pub(crate) fn names(path: &Path, options: &ReadOptions) -> Result<Vec<String>> {
+    let reader = open(path, options)?;
+    Ok(columns(&reader)
+        .iter()
+        .map(|c| c.name().to_owned())
+        .collect())
+}
+
+/// The index of a column; errs when it is not there.
+fn place(reader: &Reader, name: &str) -> Result<usize> {
+    let columns = columns(reader);
+    let at = columns.iter().position(|c| c.name() == name);
+    at.ok_or_else(|| unknown(name, columns.iter().map(|c| c.name())))
+}
+
+/// Number of the first row of each row group, and of the row after the last one.
+fn group_starts(reader: &Reader) -> Result<Vec<u64>> {
+    let mut starts = vec![0u64];
+    for group in reader.metadata().row_groups() {
+        let rows = u64::try_from(group.num_rows()).ok();
+        let next = rows.and_then(|rows| starts[starts.len() - 1].checked_add(rows));
+        starts.push(next.ok_or_else(|| {
+            let message = format!("a row group of {} rows", group.num_rows());
+            Error::new(ErrorKind::Format, message)
+        })?);
+    }
+    Ok(starts)
+}
+
+fn column_of(reader: &Reader, group: usize, column: usize) -> Result<ColumnReader> {
+    let group = reader.get_row_group(group).map_err(from_parquet)?;
+    group.get_column_reader(column).map_err(from_parquet)
+}
+
+/// All rows, or those of `rows`, which ascend.
+fn read_rows(reader: &Reader, options: &ReadOptions, rows: Option<&Arc<[u64]>>) -> Result<Table> {
+    let mut found = Vec::new();
+    for (i, descriptor) in columns(reader).iter().enumerate() {
         let name = descriptor.name();
+        if !options.wants(name) {
+            continue;
+        }
         let wants = |names: &[String]| names.iter().any(|n| n == name);
         let mut cells = Cells::new(descriptor, wants(&options.categorical));
+        if let Some(rows) = rows {
+            cells = cells.only(rows);
+        }
         for group in 0..reader.num_row_groups() {
-            let group = reader.get_row_group(group).map_err(from_parquet)?;
-            let column = group.get_column_reader(i).map_err(from_parquet)?;
-            cells.read(column, options).map_err(|e| e.in_column(name))?;
+            let mut column = column_of(reader, group, i)?;
+            let mut read = || cells.read(&mut column, CHUNK_ROWS, options);
+            while read().map_err(|e| e.in_column(name))? > 0 {}
         }
         let values = cells.finish();
         if wants(&options.numeric) && !matches!(values, Values::Numeric(_)) {
             let error = Error::new(ErrorKind::Value, "expected numbers, found text");
             return Err(error.in_column(name));
         }
-        columns.push(Column::new(name, values));
+        found.push(Column::new(name, values));
     }
-    let table = Table::new(columns)?;
+    let table = Table::new(found)?;
     if table.rows() == 0 {
         return Err(Error::new(ErrorKind::Rows, "there are no rows"));
     }
     Ok(table)
 }
 
-/// A column while it is being read.
-struct Cells {
-    values: Building,
-    /// Which numbers stand for missing cells: definition level below this.
-    defined: i16,
-    /// What integers are divided by.
-    unit: f64,
-    unsigned: bool,
-    half: bool,
-    decimal: bool,
-}
-
-enum Building {
-    /// Nothing but missing cells yet: so many.
-    Empty(usize),
-    Numbers(Vec<f64>),
-    Texts(Levels),
-}
-
-impl Cells {
-    fn new(descriptor: &ColumnDescriptor, categorical: bool) -> Cells {
-        use ConvertedType as C;
-        let logical = descriptor.logical_type_ref();
-        let converted = descriptor.converted_type();
-        let decimal =
-            matches!(logical, Some(LogicalType::Decimal { .. })) || converted == C::DECIMAL;
-        Cells {
-            values: match categorical {
-                true => Building::Texts(Levels::default()),
-                false => Building::Empty(0),
-            },
-            defined: descriptor.max_def_level(),
-            unit: match decimal {
-                true => 10f64.powi(descriptor.type_scale()),
-                false => 1.0,
-            },
-            unsigned: matches!(converted, C::UINT_8 | C::UINT_16 | C::UINT_32 | C::UINT_64)
-                || matches!(logical, Some(LogicalType::Integer(i)) if !i.is_signed),
-            half: matches!(logical, Some(LogicalType::Float16)),
-            decimal,
-        }
-    }
-
-    fn read(&mut self, column: ColumnReader, options: &ReadOptions) -> Result<()> {
-        use ColumnReader as R;
-        match column {
-            R::BoolColumnReader(r) => self.each(r, |cells, v: &bool| {
-                cells.text(if *v { "true" } else { "false" });
-                Ok(())
-            }),
-            R::Int32ColumnReader(r) => self.each(r, |cells, v: &i32| match cells.unsigned {
-                true => cells.number(f64::from(*v as u32)),
-                false => cells.number(f64::from(*v) / cells.unit),
-            }),
-            R::Int64ColumnReader(r) => self.each(r, |cells, v: &i64| match cells.unsigned {
-                true => cells.number(*v as u64 as f64),
-                false => cells.number(*v as f64 / cells.unit),
-            }),
-            R::Int96ColumnReader(r) => self.each(r, |cells, v: &parquet::data_type::Int96| {
-                let &[low, high, day] = v.data() else {
-                    return Err(Error::new(
-                        ErrorKind::Format,
-                        "expected a timestamp of 12 bytes",
-                    ));
+/// The sample of a Parquet file: the target is read first, then the rows of the sample.
+pub(crate) fn sample(
+    path: &Path,
+    options: &ReadOptions,
+    sampling: Sampling,
+    may: &dyn Fn(u64) -> bool,
+) -> Result<Sample> {
+    let reader = open(path, options)?;
+    guarded(|| {
+        let mut kept = Reservoir::new(sampling.most, sampling.seed, may);
+        let (mut values, mut without_target) = (Distinct::default(), 0);
+        match sampling.target {
+            None => {
+                let rows = *group_starts(&reader)?.last().expect("there is one");
+                (0..rows).for_each(|row| kept.offer(|| row));
+            }
+            Some(name) => {
+                let mut row = 0;
+                let mut offer = |cell: Option<Box<str>>| {
+                    match cell {
+                        Some(text) => {
+                            values.offer(&text);
+                            kept.offer(|| row);
+                        }
+                        None => without_target += 1,
+                    }
+                    row += 1;
                 };
-                let nanoseconds = f64::from(low) + f64::from(high) * 4_294_967_296.0;
-                // Seconds since 1970, of which the Julian day is 2,440,588.
-                cells.number((f64::from(day) - 2_440_588.0) * 86_400.0 + nanoseconds / 1e9)
-            }),
-            R::FloatColumnReader(r) => self.each(r, |cells, v: &f32| cells.number(f64::from(*v))),
-            R::DoubleColumnReader(r) => self.each(r, |cells, v: &f64| cells.number(*v)),
-            R::ByteArrayColumnReader(r) => {
-                self.each(r, |cells, v: &ByteArray| cells.bytes(v.data(), options))
-            }
-            R::FixedLenByteArrayColumnReader(r) => self.each(r, |cells, v: &FixedLenByteArray| {
-                cells.bytes(v.data(), options)
-            }),
-        }
-    }
-
-    fn each<T: DataType>(
-        &mut self,
-        mut reader: ColumnReaderImpl<T>,
-        mut push: impl FnMut(&mut Cells, &T::T) -> Result<()>,
-    ) -> Result<()> {
-        let (mut values, mut levels) = (Vec::new(), Vec::new());
-        loop {
-            values.clear();
-            levels.clear();
-            let wanted = (self.defined > 0).then_some(&mut levels);
-            let read = reader.read_records(BATCH, wanted, None, &mut values);
-            let (records, _, _) = read.map_err(from_parquet)?;
-            if records == 0 {
-                return Ok(());
-            }
-            let mut present = values.iter();
-            for row in 0..records {
-                if levels.get(row).is_none_or(|&level| level == self.defined) {
-                    let value = present.next().ok_or_else(|| {
-                        Error::new(
-                            ErrorKind::Format,
-                            "expected a value for each row, found fewer",
-                        )
-                    })?;
-                    push(self, value)?;
-                } else {
-                    self.missing();
-                }
+                each_text(&reader, name, options, &mut offer)?;
             }
         }
-    }
-
-    fn rows(&self) -> usize {
-        match &self.values {
-            Building::Empty(n) => *n,
-            Building::Numbers(v) => v.len(),
-            Building::Texts(levels) => levels.len(),
+        let rows = kept.rows();
+        if rows == 0 && without_target > 0 {
+            return Err(Error::new(ErrorKind::Target, "no row has a target"));
         }
-    }
-
-    fn missing(&mut self) {
-        match &mut self.values {
-            Building::Empty(n) => *n += 1,
-            Building::Numbers(v) => v.push(f64::NAN),
-            Building::Texts(levels) => levels.push_missing(),
+        let target_values = values.finish();
+        let mut options = options.clone();
+        if let Some(name) = sampling.target
+            && target_values.iter().any(|v| number(v).is_none())
+        {
+            options.categorical.push(name.to_owned());
         }
-    }
-
-    fn number(&mut self, x: f64) -> Result<()> {
-        if x.is_infinite() {
-            let error = Error::new(
-                ErrorKind::Value,
-                format!("expected a finite number, found {x}"),
-            );
-            return Err(error.in_row(self.rows()));
+        let wanted: Arc<[u64]> = kept.finish().into();
+        let mut table = read_rows(&reader, &options, Some(&wanted))?;
+        if let Some(name) = sampling.target {
+            table.widen_levels(name, &target_values);
         }
-        if let Building::Empty(n) = self.values {
-            self.values = Building::Numbers(vec![f64::NAN; n]);
-        }
-        match &mut self.values {
-            Building::Numbers(v) => v.push(x),
-            // Asked to be categorical: a number is spelled out, NaN is a missing cell.
-            Building::Texts(levels) if x.is_nan() => levels.push_missing(),
-            Building::Texts(levels) => levels.push(&x.to_string()),
-            Building::Empty(_) => unreachable!("it has just been replaced"),
-        }
-        Ok(())
-    }
-
-    fn text(&mut self, text: &str) {
-        if let Building::Empty(n) = self.values {
-            self.values = Building::Texts(Levels::with_missing(n));
-        }
-        if let Building::Texts(levels) = &mut self.values {
-            levels.push(text);
-        }
-    }
-
-    fn bytes(&mut self, bytes: &[u8], options: &ReadOptions) -> Result<()> {
-        if self.half {
-            let bytes = <[u8; 2]>::try_from(bytes)
-                .map_err(|_| Error::new(ErrorKind::Format, "expected halves of 2 bytes"))?;
-            return self.number(half::f16::from_le_bytes(bytes).to_f64());
-        }
-        if self.decimal {
-            return self.number(big_endian(bytes)? / self.unit);
-        }
-        let text = std::str::from_utf8(bytes).map_err(|_| {
-            let message = format!(
-                "expected UTF-8 text, found {}",
-                quoted(&bytes.escape_ascii().to_string())
-            );
-            Error::new(ErrorKind::Format, message).in_row(self.rows())
-        })?;
-        match options.is_missing(text.trim()) {
-            true => self.missing(),
-            false => self.text(text.trim()),
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Values {
-        match self.values {
-            Building::Empty(n) => Values::Numeric(vec![f64::NAN; n]),
-            Building::Numbers(v) => Values::Numeric(v),
-            Building::Texts(levels) => levels.finish(),
-        }
-    }
+        Ok(Sample {
+            table,
+            rows,
+            without_target,
+            target_values,
+        })
+    })
 }
 
-/// A signed big-endian integer of at most 16 bytes.
-fn big_endian(bytes: &[u8]) -> Result<f64> {
-    if bytes.is_empty() || bytes.len() > 16 {
-        let message = format!("expected a decimal of 1 to 16 bytes, found {}", bytes.len());
-        return Err(Error::new(ErrorKind::Limit, message));
+/// Hands over the cells of a column as texts, in order.
+fn each_text(
+    reader: &Reader,
+    name: &str,
+    options: &ReadOptions,
+    take: &mut dyn FnMut(Option<Box<str>>),
+) -> Result<()> {
+    let at = place(reader, name)?;
+    let mut cells = Cells::plain(&columns(reader)[at]);
+    for group in 0..reader.num_row_groups() {
+        let mut column = column_of(reader, group, at)?;
+        while {
+            let read = cells.read(&mut column, CHUNK_ROWS, options);
+            read.map_err(|e| e.in_column(name))? > 0
+        } {
+            cells.take_plain().into_iter().for_each(&mut *take);
+        }
     }
-    let sign: i128 = if bytes[0] & 0x80 != 0 { -1 } else { 0 };
-    let number = bytes
-        .iter()
-        .fold(sign, |n, &byte| (n << 8) | i128::from(byte));
-    Ok(number as f64)
+    Ok(())
+}
+
+/// The chunks of a Parquet file, row groups in parallel.
+pub(crate) fn chunks(
+    path: &Path,
+    options: &ReadOptions,
+    layout: &Layout,
+    visit: &(dyn Fn(&Chunk) -> Result<()> + Sync),
+) -> Result<u64> {
+    let reader = open(path, options)?;
+    let starts = group_starts(&reader)?;
+    let named = layout.columns.iter().map(|c| place(&reader, &c.name));
+    let places = named.collect::<Result<Vec<usize>>>()?;
+    drop(reader);
+    let failure = Failure::new();
+    let groups = 0..starts.len() - 1;
+    // A reader for each piece of work: readers of one file share its position.
+    groups.into_par_iter().for_each_init(
+        || open(path, options),
+        |reader, group| {
+            if !failure.none_before(group as u64) {
+                return;
+            }
+            let read = match reader {
+                Ok(reader) => guarded(|| {
+                    group_chunks(
+                        reader,
+                        (group, starts[group]),
+                        &places,
+                        (layout, options),
+                        visit,
+                    )
+                }),
+                Err(_) => open(path, options).map(drop),
+            };
+            if let Err(error) = read {
+                failure.keep(group as u64, error);
+            }
+        },
+    );
+    failure.finish()?;
+    Ok(*starts.last().expect("there is one"))
+}
+
+fn group_chunks(
+    reader: &Reader,
+    (group, first_row): (usize, u64),
+    places: &[usize],
+    (layout, options): (&Layout, &ReadOptions),
+    visit: &(dyn Fn(&Chunk) -> Result<()> + Sync),
+) -> Result<()> {
+    let open = places.iter().zip(&layout.columns).map(|(&at, column)| {
+        let cells = Cells::in_layout(&columns(reader)[at], column).starting_at(first_row);
+        Ok((column_of(reader, group, at)?, cells, column.name.as_str()))
+    });
+    let mut open = open.collect::<Result<Vec<_>>>()?;
+    loop {
+        let mut found = Vec::with_capacity(open.len());
+        let mut counts = Vec::with_capacity(open.len());
+        for (column, cells, name) in &mut open {
+            let read = cells.read(column, CHUNK_ROWS, options);
+            counts.push(read.map_err(|e| e.in_column(name))?);
+            found.push(cells.take());
+        }
+        let rows = counts.first().copied().unwrap_or(0);
+        if counts.iter().any(|&count| count != rows) {
+            let message = "the columns of a row group have different numbers of rows";
+            return Err(Error::new(ErrorKind::Format, message));
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        let columns = found;
+        visit(&Chunk { rows, columns })?;
+    }
 }
 
 fn from_parquet(error: ParquetError) -> Error {
@@ -398,6 +408,53 @@ mod tests {
     }
 
     #[test]
+    fn chunks_and_samples_are_the_rows_of_the_file() {
+        use crate::chunks::{ChunkColumn, for_each_chunk, sample_table};
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(&dir, parquet::basic::Compression::SNAPPY);
+        let options = ReadOptions::default();
+        let whole = read_parquet(&path, &options).unwrap();
+        let sampling = |most, target| Sampling {
+            most,
+            seed: 1,
+            target,
+        };
+        let all = sample_table(&path, &options, sampling(99, None)).unwrap();
+        // As texts, for NaN is not equal to itself.
+        let same = format!("{:?}", all.table) == format!("{whole:?}");
+        assert_eq!((all.rows, same), (10, true));
+        let some = sample_table(&path, &options, sampling(6, Some("s"))).unwrap();
+        assert_eq!((some.rows, some.without_target), (6, 4));
+        assert_eq!(some.target_values, ["x", "y"]);
+        assert_eq!(numbers(&some.table, "d"), [1.0, 3.0, 4.0, 1.0, 3.0, 4.0]);
+        let names = ["d", "i", "s", "b"];
+        let layout = Layout::of(&whole, &names).unwrap();
+        let groups = std::sync::Mutex::new(Vec::new());
+        let visit = |chunk: &Chunk| {
+            groups.lock().unwrap().push(chunk.clone());
+            Ok(())
+        };
+        assert_eq!(
+            for_each_chunk(&path, &options, &layout, &visit).unwrap(),
+            10
+        );
+        for chunk in groups.into_inner().unwrap() {
+            for (name, column) in names.iter().zip(&chunk.columns) {
+                let rows: Vec<usize> = (0..chunk.rows).collect();
+                match (column, whole.column(name).unwrap().values.select(&rows)) {
+                    (ChunkColumn::Numbers(v), Values::Numeric(w)) => {
+                        assert_eq!(format!("{v:?}"), format!("{w:?}"), "{name}");
+                    }
+                    (ChunkColumn::Codes(c), Values::Categorical { codes, .. }) => {
+                        assert_eq!(*c, codes, "{name}");
+                    }
+                    other => panic!("{name}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
     fn types_can_be_given() {
         let dir = tempfile::tempdir().unwrap();
         let path = write(&dir, parquet::basic::Compression::SNAPPY);
@@ -442,6 +499,14 @@ mod tests {
     fn damaged_files_are_errors() {
         let dir = tempfile::tempdir().unwrap();
         let good = std::fs::read(write(&dir, parquet::basic::Compression::SNAPPY)).unwrap();
+        let whole = read_parquet(&dir.path().join("t.parquet"), &ReadOptions::default()).unwrap();
+        let layout = Layout::of(&whole, &["d", "i", "s", "b"]).unwrap();
+        let target = Some("s");
+        let sampling = Sampling {
+            most: 4,
+            seed: 1,
+            target,
+        };
         let path = dir.path().join("bad.parquet");
         let mut rng = crate::rng::Rng::new(2, 2);
         for round in 0..2000 {
@@ -455,6 +520,8 @@ mod tests {
                 }
             }
             std::fs::write(&path, &bytes).unwrap();
+            let _ = sample(&path, &ReadOptions::default(), sampling, &|_| true);
+            let _ = chunks(&path, &ReadOptions::default(), &layout, &|_| Ok(()));
             if let Err(error) = read_parquet(&path, &ReadOptions::default()) {
                 assert_eq!(error.file(), Some(path.as_path()));
             } else {

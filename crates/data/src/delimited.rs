@@ -4,13 +4,12 @@
 //! is a finite number. The file is read once; only when text turns up in a column that had begun
 //! with numbers is it read a second time, because the text of those numbers is not kept.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::chunks::{self, Distinct, Reservoir, Sample, Sampling};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::options::{ReadOptions, number};
 use crate::records::{Record, Records, not_a_number};
-use crate::rng::hash;
 use crate::table::{Column, Levels, Table, Values, unknown};
 
 /// Reads a delimited file, gzipped or not.
@@ -30,44 +29,79 @@ pub fn read_delimited_bytes(bytes: &[u8], options: &ReadOptions) -> Result<Table
     read_with(open, options)
 }
 
-/// Reads a random sample of at most `most` rows of a delimited file that may be larger than memory,
-/// in the order of the file, and the number of rows it has. Which rows they are depends on `seed` and
-/// the row numbers only; the types are those of the sample.
+/// Reads a random sample of at most `most` of those rows of a CSV or Parquet file that `may` allows, in
+/// the order of the file, and the number of rows it has; see
+/// [`sample_table`](crate::sample_table).
 ///
-/// Errs as [`read_delimited`] does.
+/// Errs as that does.
 pub fn read_sample(
     path: &Path,
     options: &ReadOptions,
     most: usize,
     seed: u64,
+    may: impl Fn(u64) -> bool,
 ) -> Result<(Table, u64)> {
-    sample(Records::open(path, options)?, options, most, seed).map_err(|e| e.in_file(path))
+    let target = None;
+    let sampling = Sampling { most, seed, target };
+    let sampled = chunks::sample_some(path, options, sampling, &may)?;
+    Ok((sampled.table, sampled.rows))
 }
 
-fn sample(
+/// The sample of delimited text.
+pub(crate) fn sample(
     mut records: Records,
     options: &ReadOptions,
-    most: usize,
-    seed: u64,
-) -> Result<(Table, u64)> {
-    // The rows with the least hashes, the greatest of them on top.
-    let mut kept: BTreeMap<(u64, u64), Record> = BTreeMap::new();
+    sampling: Sampling,
+    may: &dyn Fn(u64) -> bool,
+) -> Result<Sample> {
+    let header = records.header();
+    let at = |name: &str| {
+        let found = header.iter().position(|n| n == name);
+        found.ok_or_else(|| unknown(name, header.iter().map(String::as_str)))
+    };
+    let target = sampling.target.map(at).transpose()?;
+    let mut kept = Reservoir::new(sampling.most, sampling.seed, may);
+    let (mut values, mut without_target) = (Distinct::default(), 0);
     let mut record = Record::default();
-    let mut rows = 0;
     while records.read(&mut record)? {
-        let key = (hash(seed, rows), rows);
-        rows += 1;
-        if kept.len() < most || kept.last_key_value().is_some_and(|(last, _)| key < *last) {
-            kept.insert(key, record.clone());
-            if kept.len() > most {
-                kept.pop_last();
+        match target.map(|t| record.cell(t)) {
+            Some(cell) if options.is_missing(cell) => {
+                without_target += 1;
+                continue;
             }
+            Some(cell) => values.offer(cell),
+            None => {}
         }
+        kept.offer(|| record.clone());
     }
-    let mut kept: Vec<((u64, u64), Record)> = kept.into_iter().collect();
-    kept.sort_unstable_by_key(|((_, row), _)| *row);
-    let pass = |push: &mut Push<'_>| kept.iter().try_for_each(|(_, record)| push(record));
-    Ok((build(&records, pass, options)?, rows))
+    let rows = kept.rows();
+    let (kept, target_values) = (kept.finish(), values.finish());
+    let mut options = options.clone();
+    if let Some(name) = sampling.target
+        && target_values.iter().any(|v| number(v).is_none())
+        && !options
+            .numeric
+            .iter()
+            .chain(&options.categorical)
+            .any(|n| n == name)
+    {
+        // A text outside of the sample decides what the target is.
+        options.categorical.push(name.to_owned());
+    }
+    let pass = |push: &mut Push<'_>| kept.iter().try_for_each(push);
+    let mut table = match kept.is_empty() && without_target > 0 {
+        false => build(&records, pass, &options)?,
+        true => return Err(Error::new(ErrorKind::Target, "no row has a target")),
+    };
+    if let Some(name) = sampling.target {
+        table.widen_levels(name, &target_values);
+    }
+    Ok(Sample {
+        table,
+        rows,
+        without_target,
+        target_values,
+    })
 }
 
 fn read_with(open: impl Fn() -> Result<Records>, options: &ReadOptions) -> Result<Table> {
@@ -100,13 +134,14 @@ fn build(
         notices.push("there is no header row: the columns are called c0, c1, ...".to_owned());
     }
     let mut again = false;
-    for (builder, name) in builders.iter_mut().zip(header) {
+    for (at, builder) in &builders {
         if let Builder::Turned {
             numbers,
             line,
             text,
         } = builder
         {
+            let name = &header[*at];
             notices.push(format!(
                 "column {name:?} is read as categorical: {numbers} numbers come before {} on line {line}",
                 quoted(text)
@@ -115,7 +150,7 @@ fn build(
         }
     }
     if again {
-        for builder in &mut builders {
+        for (_, builder) in &mut builders {
             *builder = match builder {
                 Builder::Turned { .. } => Builder::Categorical(Levels::default()),
                 _ => Builder::Done(std::mem::replace(builder, Builder::Empty(0)).boxed()),
@@ -123,7 +158,8 @@ fn build(
         }
         pass(&mut |record| push_row(record, header, &mut builders, options))?;
     }
-    let columns = header.iter().zip(builders).map(|(name, builder)| {
+    let columns = builders.into_iter().map(|(at, builder)| {
+        let name = &header[at];
         let values = builder.finish().map_err(|e| e.in_column(name))?;
         Ok(Column::new(name.clone(), values))
     });
@@ -136,8 +172,10 @@ fn build(
     Ok(table)
 }
 
-fn builders(header: &[String], options: &ReadOptions) -> Result<Vec<Builder>> {
-    for name in options.numeric.iter().chain(&options.categorical) {
+/// A builder for each column that is wanted, and the place of the column.
+fn builders(header: &[String], options: &ReadOptions) -> Result<Vec<(usize, Builder)>> {
+    let named = options.numeric.iter().chain(&options.categorical);
+    for name in named.chain(&options.columns) {
         if !header.contains(name) {
             return Err(unknown(name, header.iter().map(String::as_str)));
         }
@@ -159,22 +197,23 @@ fn builders(header: &[String], options: &ReadOptions) -> Result<Vec<Builder>> {
             Builder::Empty(0)
         }
     };
-    Ok(header.iter().map(builder).collect())
+    let wanted = header.iter().enumerate().filter(|(_, n)| options.wants(n));
+    Ok(wanted.map(|(at, name)| (at, builder(name))).collect())
 }
 
 fn push_row(
     record: &Record,
     header: &[String],
-    builders: &mut [Builder],
+    builders: &mut [(usize, Builder)],
     options: &ReadOptions,
 ) -> Result<()> {
-    for (i, builder) in builders.iter_mut().enumerate() {
-        let cell = record.cell(i);
+    for (at, builder) in builders {
+        let cell = record.cell(*at);
         if options.is_missing(cell) {
             builder.push_missing();
         } else {
             let pushed = builder.push(cell, record.line());
-            pushed.map_err(|()| not_a_number(cell, &header[i], record.line()))?;
+            pushed.map_err(|()| not_a_number(cell, &header[*at], record.line()))?;
         }
     }
     Ok(())
@@ -282,7 +321,7 @@ impl Builder {
     }
 }
 
-fn infinite_number(cell: &str, line: u64) -> Error {
+pub(crate) fn infinite_number(cell: &str, line: u64) -> Error {
     let message = format!("expected a finite number, found {}", quoted(cell));
     let error = Error::new(ErrorKind::Value, message).at_line(line);
     error.with_hint("leave the cell empty if the value is missing, or make the column categorical")
@@ -347,13 +386,32 @@ mod tests {
     }
 
     #[test]
+    fn columns_can_be_chosen() {
+        let mut options = ReadOptions {
+            columns: vec!["c".into(), "a".into()],
+            ..ReadOptions::default()
+        };
+        let text = "a,b,c\n1,2,3\n4,x,y\n";
+        let table = read_delimited_bytes(text.as_bytes(), &options).unwrap();
+        assert_eq!(table.names().collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(numeric(&table, "a"), [1.0, 4.0]);
+        assert_eq!(texts(&table, "c"), [Some("3".into()), Some("y".into())]);
+        options.columns = vec!["d".into()];
+        let error = read_delimited_bytes(text.as_bytes(), &options).unwrap_err();
+        assert!(error.to_string().contains("\"d\""), "{error}");
+    }
+
+    #[test]
     fn samples_are_rows_of_the_file_in_order() {
         let text: String = (0..1000).map(|i| format!("{i},{}\n", i * 2)).collect();
         let sample = |most, seed| {
             let options = ReadOptions::default();
             let bytes = std::io::Cursor::new(text.clone().into_bytes());
             let records = Records::from_reader(Box::new(bytes), &options).unwrap();
-            sample(records, &options, most, seed).unwrap()
+            let target = None;
+            let sampling = Sampling { most, seed, target };
+            let found = sample(records, &options, sampling, &|_| true).unwrap();
+            (found.table, found.rows)
         };
         let (all, rows) = sample(2000, 1);
         assert_eq!((all.rows(), rows), (1000, 1000));

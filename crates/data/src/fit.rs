@@ -53,11 +53,24 @@ pub fn fit_schema_for(
     columns: &[String],
     rows: &[usize],
 ) -> Result<Schema> {
+    let target = fit_target(task, table, target, rows)?;
+    fit_columns(table, target, columns, rows)
+}
+
+/// Fits the encoding of `columns` on the rows of `rows` beside a target that is fitted already, for
+/// instance on more rows than the table has.
+///
+/// Errs when a column is unknown, the target is among the features, or there are no rows.
+pub fn fit_columns(
+    table: &Table,
+    target: TargetSchema,
+    columns: &[String],
+    rows: &[usize],
+) -> Result<Schema> {
     check_known(table, columns)?;
     if rows.is_empty() {
         return Err(Error::new(ErrorKind::Rows, "there are no rows to fit on"));
     }
-    let target = fit_target(task, table, target, rows)?;
     let mut fitted = Vec::with_capacity(columns.len());
     for name in columns {
         if *name == target.name {

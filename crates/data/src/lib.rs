@@ -14,6 +14,7 @@ mod load;
 mod options;
 mod table;
 
+mod cifar;
 mod columnar;
 mod delimited;
 mod idx;
@@ -29,20 +30,30 @@ mod rng;
 mod split;
 
 mod batches;
+mod chunks;
+mod in_place;
 mod source;
 mod stored;
 
 pub use batches::{Augment, Batches, Epoch};
+pub use chunks::{
+    Chunk, ChunkColumn, Layout, LayoutColumn, MOST_TARGET_VALUES, Sample, Sampling, UNSEEN,
+    for_each_chunk, sample_table, stream_columns,
+};
 pub use columnar::read_parquet;
 pub use delimited::{read_delimited, read_delimited_bytes, read_sample};
 pub use encode::{RowEncoder, Target, Targets, Unseen, encode, encode_inputs, targets};
 pub use error::{Error, ErrorKind, Result};
-pub use fit::{Task, fit_samples, fit_schema, fit_schema_for, fit_target};
+pub use fit::{Task, fit_columns, fit_samples, fit_schema, fit_schema_for, fit_target};
 pub use identify::{LeftOut, Reason, features, identifiers};
 pub use idx::read_idx;
 pub use images::read_image_folder;
-pub use load::{Dataset, Loaded, Samples, load, read_images, read_table};
-pub use npy::{read_npy, read_npz};
+pub use in_place::StoredSamples;
+pub use load::{
+    Dataset, Loaded, OnDisk, Samples, StoredParts, load, memory_estimate, on_disk, read_images,
+    read_table,
+};
+pub use npy::{npy_bytes, npz_bytes, read_npy, read_npz};
 pub use options::ReadOptions;
 pub use records::{Record, Records};
 pub use rng::{Rng, hash};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bantam_core::{Data, Tensor};
 
+use crate::cifar;
 use crate::columnar::read_parquet;
 use crate::delimited::read_delimited;
 use crate::error::{Error, ErrorKind, Result, nearest};
@@ -12,6 +13,7 @@ use crate::file;
 use crate::fit::as_f64;
 use crate::idx::{self, read_idx};
 use crate::images::{entries, is_image_folder, read_image_folder};
+use crate::in_place::StoredSamples;
 use crate::npy::{read_npy, read_npz};
 use crate::options::ReadOptions;
 use crate::table::{Column, Table};
@@ -114,6 +116,89 @@ pub fn load(path: &Path, target: Option<&str>, options: &ReadOptions) -> Result<
     loaded.map_err(|e| e.in_file(path))
 }
 
+/// Data that can be left on disk while they are learnt from.
+#[derive(Debug)]
+pub enum OnDisk {
+    /// Delimited text, to be encoded with [`encode_file`](crate::encode_file).
+    Text,
+    /// Plain IDX or `.npy` files, read where they are.
+    Samples(Box<StoredParts>),
+}
+
+/// The parts of samples that are left on disk.
+#[derive(Debug)]
+pub struct StoredParts {
+    /// For training.
+    pub train: StoredSamples,
+    /// For test, when the files say which they are.
+    pub test: Option<StoredSamples>,
+}
+
+/// Opens what `path` is without reading it into memory; `None` when it must be read whole: Parquet,
+/// archives, images of their own, gzipped or column-major arrays.
+///
+/// Errs when files are missing or damaged, or have no labels.
+pub fn on_disk(path: &Path, options: &ReadOptions) -> Result<Option<OnDisk>> {
+    let parts = |train, test| Some(OnDisk::Samples(Box::new(StoredParts { train, test })));
+    Ok(match kind(path)? {
+        Kind::Text => Some(OnDisk::Text),
+        Kind::Idx if is_plain(path)? => {
+            parts(StoredSamples::idx(path, &labels_of(path, options)?)?, None)
+        }
+        Kind::Npy if is_plain(path)? => match labels_of(path, options) {
+            Ok(labels) => parts(StoredSamples::npy(path, &labels)?, None),
+            Err(_) => None,
+        },
+        Kind::Folder => match idx::find(path) {
+            Some(pairs) if is_plain(&pairs.train.0)? => {
+                let test = match pairs.test {
+                    Some((images, labels)) if is_plain(&images)? => {
+                        Some(StoredSamples::idx(&images, &labels)?)
+                    }
+                    Some(_) => return Ok(None),
+                    None => None,
+                };
+                parts(StoredSamples::idx(&pairs.train.0, &pairs.train.1)?, test)
+            }
+            _ => None,
+        },
+        Kind::Parquet | Kind::Npz | Kind::Idx | Kind::Npy => None,
+    })
+}
+
+/// About how many bytes of memory the data at `path` take when they are read whole. It depends on the
+/// sizes of the files only: text is taken to double, and to be a fifth of its size when gzipped.
+///
+/// Errs when a file cannot be looked at.
+pub fn memory_estimate(path: &Path) -> Result<u64> {
+    let length = |path: &Path| {
+        let metadata = std::fs::metadata(path);
+        metadata.map(|m| m.len()).map_err(|e| missing(e, path))
+    };
+    Ok(match kind(path)? {
+        Kind::Text if is_plain(path)? => 2 * length(path)?,
+        Kind::Text => 10 * length(path)?,
+        Kind::Parquet => 4 * length(path)?,
+        Kind::Npy | Kind::Npz | Kind::Idx => length(path)?,
+        Kind::Folder => match idx::find(path) {
+            Some(pairs) => {
+                let test = pairs.test.map_or(Ok(0), |t| length(&t.0))?;
+                length(&pairs.train.0)? + test
+            }
+            None => 0,
+        },
+    })
+}
+
+fn is_plain(path: &Path) -> Result<bool> {
+    let mut magic = Vec::new();
+    let mut reader = file::open_raw(path).map_err(|e| e.in_file(path))?.take(2);
+    reader
+        .read_to_end(&mut magic)
+        .map_err(|e| Error::io(e).in_file(path))?;
+    Ok(magic != [0x1f, 0x8b])
+}
+
 fn only(samples: Samples) -> Loaded {
     Loaded {
         train: Dataset::Samples(samples),
@@ -150,7 +235,7 @@ fn table(mut table: Table, target: Option<&str>) -> Result<Loaded> {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Text,
     Parquet,
     Npy,
@@ -160,7 +245,7 @@ enum Kind {
 }
 
 /// What `path` is, by its first bytes; gzip is looked through.
-fn kind(path: &Path) -> Result<Kind> {
+pub(crate) fn kind(path: &Path) -> Result<Kind> {
     let metadata = std::fs::metadata(path);
     if metadata.map_err(|e| missing(e, path))?.is_dir() {
         return Ok(Kind::Folder);
@@ -251,6 +336,12 @@ fn folder(path: &Path) -> Result<Loaded> {
             .transpose()?;
         return parts(train, test);
     }
+    if let Some(files) = cifar::find(path) {
+        return match cifar::read(&files)? {
+            (Some(train), Some(test)) => parts(train, Some(test)),
+            (train, test) => Ok(only(train.or(test).expect("one of the files was found"))),
+        };
+    }
     if is_image_folder(path) {
         return read_image_folder(path).map(only);
     }
@@ -266,9 +357,11 @@ fn folder(path: &Path) -> Result<Loaded> {
     }
     let error = Error::new(
         ErrorKind::Format,
-        "expected images in a folder per class or IDX files",
+        "expected images in a folder per class, IDX files or those of CIFAR-10",
     );
-    Err(error.with_hint("found neither subfolders with images nor train-images-idx3-ubyte"))
+    Err(error.with_hint(
+        "found neither subfolders with images nor train-images-idx3-ubyte nor test_batch.bin",
+    ))
 }
 
 /// Train and test, after checking that they go together.

@@ -3,11 +3,13 @@
 //! The header is a Python dictionary with three known keys, which is all that is understood of
 //! Python here. Object arrays, which are pickles, are refused; so are complex numbers and text.
 
-use std::io::{Read, Seek};
+use std::io::{Cursor, Read, Seek, Write};
 use std::path::Path;
 
-use bantam_core::{Data, Tensor};
+use bantam_core::{DType, Data, Tensor};
 use half::f16;
+use zip::CompressionMethod;
+use zip::write::SimpleFileOptions;
 
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::file;
@@ -306,10 +308,118 @@ fn archive(reader: impl Read + Seek) -> Result<Vec<(String, Tensor)>> {
     Ok(arrays)
 }
 
+/// The bytes of a `.npy` file: version 1.0, little endian, row-major.
+///
+/// NumPy has no bf16, so that is written as f32, which holds the same values.
+pub fn npy_bytes(array: &Tensor) -> Vec<u8> {
+    let descr = match array.dtype() {
+        DType::F32 => "<f4",
+        DType::F64 => "<f8",
+        DType::I64 => "<i8",
+        DType::U8 => "|u1",
+        DType::F16 => "<f2",
+        DType::BF16 => return npy_bytes(&array.cast(DType::F32)),
+        DType::I8 => "|i1",
+        DType::I16 => "<i2",
+        DType::I32 => "<i4",
+        DType::U16 => "<u2",
+        DType::U32 => "<u4",
+        DType::U64 => "<u8",
+        DType::Bool => "|b1",
+    };
+    let sizes: String = array
+        .shape()
+        .iter()
+        .map(|size| format!("{size},"))
+        .collect();
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sizes}), }}");
+    // The values begin at a multiple of 64, after a line end.
+    let end = (10 + header.len() + 1).next_multiple_of(64) - 1;
+    header.extend(std::iter::repeat_n(' ', end - 10 - header.len()));
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    // At most 32 axes of 20 digits each: far below 2^16.
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    match array.data() {
+        Data::F32(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::F64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U8(v) => bytes.extend(v),
+        Data::F16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::BF16(_) => unreachable!("cast to f32 above"),
+        Data::I8(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I32(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U32(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::Bool(v) => bytes.extend(v.iter().map(|&b| u8::from(b))),
+    }
+    bytes
+}
+
+/// The bytes of a `.npz` archive of named arrays, not compressed; the same for the same arrays.
+///
+/// Errs when a name is given twice.
+pub fn npz_bytes(arrays: &[(String, Tensor)]) -> Result<Vec<u8>> {
+    let refused = |e: zip::result::ZipError| Error::new(ErrorKind::Format, e.to_string());
+    let options = SimpleFileOptions::DEFAULT.compression_method(CompressionMethod::Stored);
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, array) in arrays {
+        let bytes = npy_bytes(array);
+        let options = options.large_file(bytes.len() >= 1 << 31);
+        zip.start_file(format!("{name}.npy"), options)
+            .map_err(refused)?;
+        zip.write_all(&bytes).map_err(Error::io)?;
+    }
+    Ok(zip.finish().map_err(refused)?.into_inner())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Cursor, Write};
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let arrays: Vec<(String, Tensor)> = vec![
+            (
+                "a".into(),
+                Tensor::new(&[2, 3], vec![1f32, -0.5, 0.0, 1e-40, f32::MAX, 6.0]).unwrap(),
+            ),
+            ("b/c".into(), Tensor::scalar(-7i64)),
+            ("d".into(), Tensor::new(&[3], vec![0u8, 1, 255]).unwrap()),
+            ("e".into(), Tensor::new(&[1, 0], Vec::<f64>::new()).unwrap()),
+        ];
+        let path = folder.path().join("x.npz");
+        let bytes = npz_bytes(&arrays).unwrap();
+        assert_eq!(bytes, npz_bytes(&arrays).unwrap());
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(read_npz(&path).unwrap(), arrays);
+        let path = folder.path().join("x.npy");
+        for (_, array) in &arrays {
+            let bytes = npy_bytes(array);
+            assert_eq!(
+                (bytes.len() - array.len() * array.dtype().size_bytes()) % 64,
+                0
+            );
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(&read_npy(&path).unwrap(), array);
+        }
+        // Types that reading widens: the values are the same.
+        let values = Tensor::new(&[3], vec![0i64, 1, 100]).unwrap();
+        for &dtype in DType::ALL {
+            let written = values.cast(dtype);
+            std::fs::write(&path, npy_bytes(&written)).unwrap();
+            let found = read_npy(&path).unwrap();
+            let same = found.cast(DType::F64) == written.cast(DType::F64);
+            assert!(same && found.shape() == [3], "{dtype}: {found:?}");
+        }
+        let twice = [arrays[0].clone(), arrays[0].clone()];
+        assert!(npz_bytes(&twice).is_err());
+    }
 
     fn npy(descr: &str, fortran: &str, shape: &str, values: &[u8]) -> Vec<u8> {
         let mut text =

@@ -12,6 +12,8 @@ pub struct ReadOptions {
     pub header: Option<bool>,
     /// Lines that begin with this byte are skipped.
     pub comment: Option<u8>,
+    /// Columns that are read; all when there are none here.
+    pub columns: Vec<String>,
     /// Columns that are numeric; a cell that is not a number is then an error.
     pub numeric: Vec<String>,
     /// Columns that are categorical, whatever their cells look like.
@@ -32,6 +34,7 @@ impl Default for ReadOptions {
             delimiter: None,
             header: None,
             comment: None,
+            columns: Vec::new(),
             numeric: Vec::new(),
             categorical: Vec::new(),
             missing: Vec::new(),
@@ -43,6 +46,11 @@ impl Default for ReadOptions {
 }
 
 impl ReadOptions {
+    /// Whether the column called `name` is to be read.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.columns.is_empty() || self.columns.iter().any(|c| c == name)
+    }
+
     /// Whether `cell` stands for a missing value.
     pub(crate) fn is_missing(&self, cell: &str) -> bool {
         match cell.len() {

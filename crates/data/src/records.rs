@@ -45,6 +45,11 @@ impl Record {
         self.cells.iter()
     }
 
+    /// Bytes of its cells.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.cells.as_slice().len()
+    }
+
     /// The line it begins on, counted from 1.
     pub fn line(&self) -> u64 {
         self.line

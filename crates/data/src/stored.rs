@@ -1,24 +1,24 @@
 //! Samples in files that may be larger than memory, read by position.
 //!
-//! [`FileSource`] reads IDX and `.npy` files where they are, and files of encoded rows that
-//! [`RowsWriter`] and [`encode_file`] write. All sizes are checked against the length of the file
-//! when it is opened, so a read can only fail when the system fails.
+//! [`FileSource`] reads files of encoded rows that [`RowsWriter`] and [`encode_file`] write, and arrays
+//! where they are (see [`StoredSamples`](crate::StoredSamples)). All sizes are checked against the
+//! length of the file when it is opened, so a read can only fail when the system fails.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use bantam_core::Data;
 use bantam_core::schema::Schema;
-use bantam_core::{DType, Data, Tensor};
 
 use crate::encode::{RowEncoder, Target, Targets, Unseen};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file;
 use crate::fit::as_f64;
 use crate::npy::{self, Stored};
 use crate::options::ReadOptions;
 use crate::records::{Record, Records};
-use crate::source::{Norm, Source, check_rows, check_targets, checked_norm};
-use crate::{file, idx};
+use crate::source::{Norm, Source, check_rows};
 
 /// The beginning of a file of encoded rows: name and version.
 const MAGIC: [u8; 8] = *b"bntrows\x01";
@@ -32,23 +32,23 @@ const BLOCK_BYTES: usize = 1 << 16;
 /// Samples read from a file by position.
 #[derive(Debug)]
 pub struct FileSource {
-    file: File,
-    path: PathBuf,
-    offset: u64,
-    stride: usize,
-    stored: Stored,
-    big_endian: bool,
-    shape: Vec<usize>,
-    norm: Norm,
-    border: Vec<f32>,
-    targets: Beside,
-    classes: usize,
-    len: usize,
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+    pub(crate) offset: u64,
+    pub(crate) stride: usize,
+    pub(crate) stored: Stored,
+    pub(crate) big_endian: bool,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) norm: Norm,
+    pub(crate) border: Vec<f32>,
+    pub(crate) targets: Beside,
+    pub(crate) classes: usize,
+    pub(crate) len: usize,
 }
 
 /// Where the targets are.
 #[derive(Debug)]
-enum Beside {
+pub(crate) enum Beside {
     Memory(Targets),
     /// In the last four bytes of each row.
     InRow,
@@ -62,99 +62,21 @@ impl FileSource {
         open_rows(path).map_err(|e| e.in_file(path))
     }
 
-    /// Opens IDX files of images and labels, normalised by `schema` as they are read.
+    /// The targets of all rows, which stay in memory while the rows do not: 8 bytes each.
     ///
-    /// Errs when a file is missing, gzipped or damaged, or does not fit the schema.
-    pub fn idx(images: &Path, labels: &Path, schema: &Schema) -> Result<FileSource> {
-        let labels = idx::read_idx(labels)?;
-        let open = || {
-            let file = open_plain(images)?;
-            let header = idx::read_header(&mut BufReader::new(&file))?;
-            let length = file.metadata().map_err(Error::io)?.len();
-            let values = length.saturating_sub(header.offset as u64);
-            if values < header.count as u64 {
-                return Err(idx::short(&header, values as usize));
-            }
-            if values > header.count as u64 {
-                return Err(idx::long(&header));
-            }
-            let layout = Layout {
-                offset: header.offset,
-                stored: Stored::U8,
-                big_endian: false,
-                shape: header.shape,
-            };
-            FileSource::of_arrays(file, images, layout, &labels, schema)
-        };
-        open().map_err(|e: Error| e.in_file(images))
-    }
-
-    /// Opens a `.npy` file, whose labels are in memory, normalised by `schema` as it is read.
-    ///
-    /// Errs when the file is missing, gzipped, damaged or not in row-major order, or does not fit the
-    /// schema.
-    pub fn npy(inputs: &Path, labels: &Tensor, schema: &Schema) -> Result<FileSource> {
-        let open = || {
-            let file = open_plain(inputs)?;
-            let header = npy::read_header(&mut BufReader::new(&file))?;
-            if header.fortran && header.shape.len() > 1 {
-                let error =
-                    Error::new(ErrorKind::Format, "expected row-major order, found columns");
-                return Err(error.with_hint("save a C-contiguous copy, or read it into memory"));
-            }
-            let length = file.metadata().map_err(Error::io)?.len();
-            let expected = (header.count * header.stored.size_bytes()) as u64;
-            let found = length.saturating_sub(header.offset as u64);
-            if expected != found {
-                let shape = &header.shape;
-                let message = format!("shape {shape:?} needs {expected} bytes, found {found}");
-                return Err(Error::new(ErrorKind::Format, message));
-            }
-            let layout = Layout {
-                offset: header.offset,
-                stored: header.stored,
-                big_endian: header.big_endian,
-                shape: header.shape,
-            };
-            FileSource::of_arrays(file, inputs, layout, labels, schema)
-        };
-        open().map_err(|e: Error| e.in_file(inputs))
-    }
-
-    fn of_arrays(
-        file: File,
-        path: &Path,
-        mut layout: Layout,
-        labels: &Tensor,
-        schema: &Schema,
-    ) -> Result<FileSource> {
-        let bytes = matches!(layout.stored, Stored::U8 | Stored::Bool);
-        if bytes && let &[n, h, w] = layout.shape.as_slice() {
-            layout.shape = vec![n, 1, h, w];
+    /// Errs when the file cannot be read.
+    pub fn targets(&self) -> Result<Targets> {
+        if let Beside::Memory(targets) = &self.targets {
+            return Ok(targets.clone());
         }
-        let dtype = if bytes { DType::U8 } else { DType::F32 };
-        let norm = checked_norm(&layout.shape, dtype, schema)?;
-        let len = layout.shape[0];
-        let targets = Targets::Classes(known_labels(labels, schema.target.classes())?);
-        let classes = schema.target.classes().len();
-        check_targets(len, &targets, classes)?;
-        check_len(len)?;
-        let shape = layout.shape.split_off(1);
-        let count: usize = shape.iter().product();
-        Ok(FileSource {
-            file,
-            path: path.to_owned(),
-            offset: layout.offset as u64,
-            stride: count * layout.stored.size_bytes(),
-            stored: layout.stored,
-            big_endian: layout.big_endian,
-            shape,
-            border: norm.border(),
-            norm,
-            targets: Beside::Memory(targets),
-            classes,
-            len,
+        let mut all = Targets::empty(self.classes);
+        let rows: Vec<usize> = (0..self.len).collect();
+        each_run(&self.file, self.offset, self.stride, &rows, |bytes| {
+            let mut rows = bytes.chunks_exact(self.stride);
+            rows.try_for_each(|row| self.push_target(&row[row.len() - 4..], &mut all))
         })
+        .map_err(|e| e.in_file(&self.path))?;
+        Ok(all)
     }
 
     /// Appends the samples that `bytes` hold, and their targets if they are among them.
@@ -200,13 +122,6 @@ impl FileSource {
     }
 }
 
-struct Layout {
-    offset: usize,
-    stored: Stored,
-    big_endian: bool,
-    shape: Vec<usize>,
-}
-
 impl Source for FileSource {
     fn len(&self) -> usize {
         self.len
@@ -228,20 +143,10 @@ impl Source for FileSource {
             Beside::Memory(targets) => targets.read(rows, y),
             Beside::InRow => *y = Targets::empty(self.classes),
         }
-        let longest = (RUN_BYTES / self.stride.max(1)).max(1);
-        let mut bytes = Vec::new();
-        let mut rest = rows;
-        while let Some(&first) = rest.first() {
-            let run = rest.iter().zip(first..).take(longest);
-            let n = run.take_while(|&(&row, expected)| row == expected).count();
-            bytes.resize(n * self.stride, 0);
-            let at = self.offset + first as u64 * self.stride as u64;
-            let read = file::read_at(&self.file, &mut bytes, at);
-            read.map_err(|e| Error::io(e).in_file(&self.path))?;
-            self.push(&bytes, x, y)?;
-            rest = &rest[n..];
-        }
-        Ok(())
+        each_run(&self.file, self.offset, self.stride, rows, |bytes| {
+            self.push(bytes, x, y)
+        })
+        .map_err(|e| e.in_file(&self.path))
     }
 
     fn border(&self) -> &[f32] {
@@ -253,34 +158,7 @@ impl Source for FileSource {
     }
 }
 
-/// Opens a file that must not be gzipped, because it is read by position.
-fn open_plain(path: &Path) -> Result<File> {
-    let file = file::open_raw(path)?;
-    let mut magic = Vec::new();
-    (&file).take(2).read_to_end(&mut magic).map_err(Error::io)?;
-    if magic == [0x1f, 0x8b] {
-        let error = Error::new(ErrorKind::Format, "expected a file that is not compressed");
-        return Err(error.with_hint("a file is read by position only when it is not gzipped"));
-    }
-    (&file).rewind().map_err(Error::io)?;
-    Ok(file)
-}
-
-/// Labels as indices into `classes`, which are named by the numbers.
-fn known_labels(labels: &Tensor, classes: &[String]) -> Result<Vec<i64>> {
-    let (indices, names) = crate::load::classes(labels)?;
-    let place = |name: &String| match classes.iter().position(|c| c == name) {
-        Some(place) => Ok(place as i64),
-        None => {
-            let message = format!("the labels have a class {name:?} that the schema has not");
-            Err(Error::new(ErrorKind::Target, message))
-        }
-    };
-    let places = names.iter().map(place).collect::<Result<Vec<i64>>>()?;
-    Ok(indices.iter().map(|&i| places[i as usize]).collect())
-}
-
-fn check_len(len: usize) -> Result<()> {
+pub(crate) fn check_len(len: usize) -> Result<()> {
     if len >= u32::MAX as usize {
         let message = format!("expected fewer than 2^32 - 1 rows, found {len}");
         return Err(Error::new(ErrorKind::Limit, message));
@@ -340,6 +218,28 @@ fn open_rows(path: &Path) -> Result<FileSource> {
         classes,
         len,
     })
+}
+
+/// Reads the rows `rows`, of `stride` bytes each from `offset` on, those that are adjacent in one go.
+pub(crate) fn each_run(
+    file: &File,
+    offset: u64,
+    stride: usize,
+    mut rows: &[usize],
+    mut take: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let longest = (RUN_BYTES / stride.max(1)).max(1);
+    let mut bytes = Vec::new();
+    while let Some(&first) = rows.first() {
+        let run = rows.iter().zip(first..).take(longest);
+        let n = run.take_while(|&(&row, expected)| row == expected).count();
+        bytes.resize(n * stride, 0);
+        let at = offset + first as u64 * stride as u64;
+        file::read_at(file, &mut bytes, at).map_err(Error::io)?;
+        take(&bytes)?;
+        rows = &rows[n..];
+    }
+    Ok(())
 }
 
 /// Writes encoded rows one at a time, to be opened with [`FileSource::open`].
@@ -528,9 +428,6 @@ pub fn encode_file(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fit::fit_samples;
-    use crate::load::samples;
-    use crate::source::MemorySource;
 
     fn read(source: &dyn Source, rows: &[usize]) -> (Vec<f32>, Targets) {
         let (mut x, mut y) = (vec![7.0], Targets::empty(source.classes()));
@@ -602,62 +499,5 @@ mod tests {
                 let _ = source.read(&[0], &mut Vec::new(), &mut Targets::empty(2));
             }
         }
-    }
-
-    /// The file sources against the same data in memory.
-    #[test]
-    fn files_in_place_read_as_memory_does() {
-        let dir = tempfile::tempdir().unwrap();
-        let pixels: Vec<u8> = (0..5 * 6).map(|i| (i * 41 % 256) as u8).collect();
-        let labels = [1u8, 0, 2, 2, 1];
-        let idx = |axes: &[u8], values: &[u8]| {
-            let mut bytes = vec![0, 0, 8, axes.len() as u8];
-            axes.iter().for_each(|&a| bytes.extend([0, 0, 0, a]));
-            bytes.extend(values);
-            bytes
-        };
-        let images = dir.path().join("images");
-        let label_file = dir.path().join("labels");
-        std::fs::write(&images, idx(&[5, 2, 3], &pixels)).unwrap();
-        std::fs::write(&label_file, idx(&[5], &labels)).unwrap();
-        let label_tensor = Tensor::new(&[5], labels.to_vec()).unwrap();
-        let of_pixels = Tensor::new(&[5, 2, 3], pixels).unwrap();
-        let in_memory = samples(of_pixels, &label_tensor).unwrap();
-        let schema = fit_samples(&in_memory, "y", &[0, 1, 2]).unwrap();
-        let memory = MemorySource::from_samples(in_memory, &schema).unwrap();
-        let file = FileSource::idx(&images, &label_file, &schema).unwrap();
-        assert_eq!(file.border(), memory.border());
-        for rows in ROWS {
-            assert_eq!(read(&file, rows), read(&memory, rows));
-        }
-
-        let numbers: Vec<f32> = (0..5 * 4).map(|i| i as f32 * 0.75 - 3.0).collect();
-        let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (5, 4), }\n";
-        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-        bytes.extend((text.len() as u16).to_le_bytes());
-        bytes.extend(text.as_bytes());
-        numbers.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
-        let npy = dir.path().join("x.npy");
-        std::fs::write(&npy, &bytes).unwrap();
-        let array = Tensor::new(&[5, 4], numbers).unwrap();
-        let in_memory = samples(array, &label_tensor).unwrap();
-        let array_schema = fit_samples(&in_memory, "y", &[0, 1, 2, 3, 4]).unwrap();
-        let memory = MemorySource::from_samples(in_memory, &array_schema).unwrap();
-        let file = FileSource::npy(&npy, &label_tensor, &array_schema).unwrap();
-        for rows in ROWS {
-            assert_eq!(read(&file, rows), read(&memory, rows));
-        }
-        std::fs::write(&npy, &bytes[..bytes.len() - 1]).unwrap();
-        let error = FileSource::npy(&npy, &label_tensor, &array_schema).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .ends_with("shape [5, 4] needs 80 bytes, found 79"),
-            "{error}"
-        );
-        std::fs::write(&npy, &bytes).unwrap();
-        let error = FileSource::npy(&npy, &label_tensor, &schema).unwrap_err();
-        let text = "expected samples of shape [1, 2, 3], found [4]";
-        assert!(error.to_string().ends_with(text), "{error}");
     }
 }

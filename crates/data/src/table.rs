@@ -194,6 +194,28 @@ impl Table {
         &self.notices
     }
 
+    /// Gives a categorical column more levels, used or not, in the order of levels.
+    pub(crate) fn widen_levels(&mut self, name: &str, more: &[String]) {
+        let column = self.columns.iter_mut().find(|c| c.name == name);
+        let Some(Values::Categorical { codes, levels }) = column.map(|c| &mut c.values) else {
+            return;
+        };
+        let old = std::mem::take(levels);
+        *levels = old
+            .iter()
+            .chain(more)
+            .cloned()
+            .collect::<HashSet<_>>()
+            .into_iter()
+            .collect();
+        sort_levels(levels, |l| l);
+        let place: std::collections::HashMap<&str, u32> =
+            levels.iter().map(String::as_str).zip(0..).collect();
+        for code in codes.iter_mut().filter(|c| **c != MISSING) {
+            *code = place[old[*code as usize].as_str()];
+        }
+    }
+
     /// Adds a sentence to the notices.
     pub(crate) fn notice(&mut self, text: String) {
         self.notices.push(text);
@@ -270,10 +292,6 @@ impl Levels {
             }
         };
         self.codes.push(code);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.codes.len()
     }
 
     pub(crate) fn push_missing(&mut self) {

@@ -2,28 +2,20 @@
 //!
 //! Optimizer state, running averages and counters are no network, so they do not go into a
 //! `.bantam` file; any reader of safetensors can open these. The writer gives the same bytes for
-//! the same contents. Refused: element types other than `f32`, `f64`, `i64` and `u8`, and everything that
-//! the safetensors reader refuses (overlaps, holes, sizes that do not fit).
+//! the same contents. Every [`DType`] comes back as it was. Refused: other element types, and everything that the
+//! safetensors reader refuses (overlaps, holes, sizes that do not fit).
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use bantam_core::tensor::{bf16, f16};
 use bantam_core::{DType, Data, Tensor};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use serde_json::{Map, Value, json};
 
 use crate::file::{read_all, write_atomic};
-use crate::{Error, ErrorKind, Result};
+use crate::{Result, safetensors};
 
 /// The largest checkpoint that is read.
 const MAX_FILE_BYTES: u64 = 1 << 36;
-
-/// The largest header of the safetensors format.
-const MAX_HEADER_BYTES: usize = 100_000_000;
-
-const METADATA: &str = "__metadata__";
 
 /// Named tensors and named texts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,60 +47,7 @@ fn encode(
     tensors: &BTreeMap<String, Tensor>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
-    if tensors.contains_key(METADATA) {
-        return Err(Error::unstorable(format!(
-            "no tensor may be called {METADATA:?}"
-        )));
-    }
-    // Widest elements first, then by name: so every tensor is aligned.
-    let mut sorted: Vec<_> = tensors.iter().collect();
-    sorted.sort_by_key(|(_, t)| std::cmp::Reverse(t.dtype().size_bytes()));
-    let mut header = Map::new();
-    if !metadata.is_empty() {
-        header.insert(METADATA.to_owned(), json!(metadata));
-    }
-    let mut end = 0;
-    for (name, t) in &sorted {
-        let start = end;
-        end += t.len() * t.dtype().size_bytes();
-        let dtype = dtype_name(t.dtype());
-        let info = json!({"dtype": dtype, "shape": t.shape(), "data_offsets": [start, end]});
-        header.insert((*name).clone(), info);
-    }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
-    if header.len() > MAX_HEADER_BYTES {
-        return Err(Error::too_large(
-            "bytes of names",
-            header.len() as u64,
-            MAX_HEADER_BYTES as u64,
-        ));
-    }
-    let mut bytes = Vec::with_capacity(8 + header.len() + end);
-    bytes.extend((header.len() as u64).to_le_bytes());
-    bytes.extend(header);
-    for (_, t) in sorted {
-        append(t.data(), &mut bytes);
-    }
-    Ok(bytes)
-}
-
-fn dtype_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "F32",
-        DType::F64 => "F64",
-        DType::I64 => "I64",
-        DType::U8 => "U8",
-        DType::F16 => "F16",
-        DType::BF16 => "BF16",
-        DType::I8 => "I8",
-        DType::I16 => "I16",
-        DType::I32 => "I32",
-        DType::U16 => "U16",
-        DType::U32 => "U32",
-        DType::U64 => "U64",
-        DType::Bool => "BOOL",
-    }
+    safetensors::encode(tensors.iter().map(|(name, t)| (name.as_str(), t)), metadata)
 }
 
 /// Appends the values, little endian.
@@ -158,56 +97,15 @@ pub(crate) fn parse(dtype: DType, bytes: &[u8]) -> Data {
 }
 
 fn decode(bytes: &[u8]) -> Result<Checkpoint> {
-    let refused = |e: SafeTensorError| {
-        let kind = match e {
-            SafeTensorError::HeaderTooLarge => ErrorKind::TooLarge,
-            SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
-                ErrorKind::Truncated
-            }
-            _ => ErrorKind::Corrupt,
-        };
-        Error::new(kind, format!("not a valid safetensors file: {e}")).caused_by(e)
-    };
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(refused)?;
-    let file = SafeTensors::deserialize(bytes).map_err(refused)?;
-    let metadata = header.metadata().iter().flatten();
-    let mut checkpoint = Checkpoint {
-        tensors: BTreeMap::new(),
-        metadata: metadata.map(|(k, v)| (k.clone(), v.clone())).collect(),
-    };
-    for (name, view) in file.tensors() {
-        let t = tensor(&view).map_err(|e| e.at(format!("tensor {name:?}")))?;
-        checkpoint.tensors.insert(name, t);
-    }
-    Ok(checkpoint)
-}
-
-fn tensor(view: &TensorView<'_>) -> Result<Tensor> {
-    let dtype = match view.dtype() {
-        Dtype::F32 => DType::F32,
-        Dtype::F64 => DType::F64,
-        Dtype::I64 => DType::I64,
-        Dtype::U8 => DType::U8,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        Dtype::I8 => DType::I8,
-        Dtype::I16 => DType::I16,
-        Dtype::I32 => DType::I32,
-        Dtype::U16 => DType::U16,
-        Dtype::U32 => DType::U32,
-        Dtype::U64 => DType::U64,
-        Dtype::BOOL => DType::Bool,
-        other => {
-            let message = format!("the element type {other} is not supported");
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-    };
-    Ok(Tensor::from_data(view.shape(), parse(dtype, view.data()))?)
+    let (found, metadata) = safetensors::decode(bytes, |stored, b| Ok(parse(stored.exact(), b)))?;
+    let tensors = found.into_iter().map(|t| (t.name, t.tensor)).collect();
+    Ok(Checkpoint { tensors, metadata })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
 
     fn example() -> Checkpoint {
         let t = |name: &str, t: Tensor| (name.to_owned(), t);
@@ -240,7 +138,7 @@ mod tests {
         }
         let missing = folder.path().join("none");
         assert_eq!(read_checkpoint(&missing).unwrap_err().kind(), ErrorKind::Io);
-        let reserved = BTreeMap::from([(METADATA.to_owned(), Tensor::scalar(1u8))]);
+        let reserved = BTreeMap::from([("__metadata__".to_owned(), Tensor::scalar(1u8))]);
         assert!(write_checkpoint(&path, &reserved, &BTreeMap::new()).is_err());
     }
 
@@ -279,7 +177,7 @@ mod tests {
             ),
             (
                 "strange type",
-                file(r#"{"a":{"dtype":"F16","shape":[0],"data_offsets":[0,0]}}"#),
+                file(r#"{"a":{"dtype":"F8_E4M3","shape":[0],"data_offsets":[0,0]}}"#),
             ),
             (
                 "hole",

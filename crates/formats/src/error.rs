@@ -81,6 +81,12 @@ impl Error {
         self
     }
 
+    /// The same error in a part that begins at byte `start` of the file.
+    pub(crate) fn moved(mut self, start: usize) -> Error {
+        self.offset = self.offset.map(|offset| offset + start as u64);
+        self
+    }
+
     pub(crate) fn caused_by(
         mut self,
         source: impl std::error::Error + Send + Sync + 'static,

@@ -1,4 +1,5 @@
-//! Files in and out: the [`bantam`] container that ships, and training [`checkpoint`]s.
+//! Files in and out: the [`bantam`] container that ships, training [`checkpoint`]s, and [`weights`] of
+//! other programs.
 //!
 //! A reader here turns bytes that nobody vouches for into a [`Graph`](bantam_core::Graph) or into
 //! tensors, or says why not: sizes are checked against limits before anything is allocated, and no
@@ -10,8 +11,12 @@
 pub mod bantam;
 pub mod checkpoint;
 pub mod onnx;
+pub mod weights;
 
 mod error;
 mod file;
+mod safetensors;
+mod stored;
+mod torch;
 
 pub use error::{Error, ErrorKind, Result};

@@ -18,6 +18,10 @@ pub enum ErrorKind {
     Shape,
     /// The text of a table is not what its format demands.
     Format,
+    /// A file cannot be read or written.
+    Io,
+    /// A size is beyond what this crate handles.
+    Limit,
     /// A graph whose types cannot be inferred.
     Graph,
 }
@@ -127,6 +131,8 @@ impl From<bantam_data::Error> for Error {
             Data::Rows => ErrorKind::Rows,
             Data::Shape => ErrorKind::Shape,
             Data::Value => ErrorKind::Value,
+            Data::NotFound | Data::Io => ErrorKind::Io,
+            Data::Limit => ErrorKind::Limit,
             _ => ErrorKind::Format,
         };
         let mut error = Error::new(kind, e.to_string());

@@ -26,22 +26,28 @@
 pub mod bits;
 mod codes;
 pub mod compat;
+pub mod drift;
 mod error;
 mod network;
 mod null;
+pub mod partial;
 pub mod problem;
 mod random;
+mod ruler;
 pub mod runs;
 mod size;
+mod sorted;
 mod threshold;
 mod tree;
 
 pub use error::{Error, ErrorKind, Result};
 pub use network::{Ground, LayerCapacity, NetworkCapacity, dense_capacity, network_capacity};
 pub use null::Permuted;
+pub use partial::Partial;
 pub use problem::{Facts, Problem};
+pub use ruler::Ruler;
 pub use size::{Sizing, decision_bits, starting_network};
-pub use threshold::{Method, Readings, ThresholdSort, threshold_sort};
+pub use threshold::{Method, Readings, ThresholdSort, sum_sort, threshold_sort};
 pub use tree::{Needed, TreeCapacity};
 
 /// How to measure.
@@ -125,14 +131,6 @@ pub fn measure(problem: &Problem, options: &Options) -> Result<Measurement> {
         ));
     }
     let sort = |p: &Problem| threshold_sort(p, options.permutations, options.seed);
-    let limits = tree::Limits {
-        max_rows: options.max_rows,
-        max_cells: options.max_cells,
-        null_cells: options.max_null_cells,
-        exact_rows: options.exact_rows,
-        draws: options.permutations,
-        seed: options.seed,
-    };
     Ok(Measurement {
         rows: problem.rows(),
         rows_given: problem.rows_given,
@@ -146,8 +144,21 @@ pub fn measure(problem: &Problem, options: &Options) -> Result<Measurement> {
             with_identifiers: problem.with_identifiers().as_ref().map(sort),
             compat: None,
         },
-        tree: tree::tree_capacity(problem, &limits),
+        tree: measure_tree(problem, options),
     })
+}
+
+/// Decision-tree capacity of a problem that has rows and columns.
+pub fn measure_tree(problem: &Problem, options: &Options) -> TreeCapacity {
+    let limits = tree::Limits {
+        max_rows: options.max_rows,
+        max_cells: options.max_cells,
+        null_cells: options.max_null_cells,
+        exact_rows: options.exact_rows,
+        draws: options.permutations,
+        seed: options.seed,
+    };
+    tree::tree_capacity(problem, &limits)
 }
 
 /// Measures `rows: [n, d]`, row-major, with `n` labels; see [`Problem::from_rows`].

@@ -32,6 +32,25 @@ impl Permuted {
     }
 }
 
+impl Permuted {
+    /// `changes` on `rows` beside what shuffles gave; None without any.
+    pub(crate) fn of(rows: usize, changes: usize, draws: &[f64]) -> Option<Permuted> {
+        if draws.is_empty() {
+            return None;
+        }
+        let mut values = draws.to_vec();
+        values.sort_by(f64::total_cmp);
+        Some(Permuted {
+            rows,
+            changes,
+            draws: draws.len(),
+            mean: values.iter().sum::<f64>() / draws.len() as f64,
+            low: quantile(&values, 0.05),
+            high: quantile(&values, 0.95),
+        })
+    }
+}
+
 /// Runs `estimate` on `labels` shuffled `draws` times; None without draws. The draws are a function
 /// of the seed, whatever the number of threads.
 pub(crate) fn permute(
@@ -41,24 +60,13 @@ pub(crate) fn permute(
     seed: u64,
     estimate: impl Fn(&[u32]) -> usize + Sync,
 ) -> Option<Permuted> {
-    if draws == 0 {
-        return None;
-    }
     let draw = |i: usize| {
         let mut shuffled = labels.to_vec();
         Stream::new(seed, i as u64).shuffle(&mut shuffled);
         estimate(&shuffled) as f64
     };
-    let mut values: Vec<f64> = (0..draws).into_par_iter().map(draw).collect();
-    values.sort_by(f64::total_cmp);
-    Some(Permuted {
-        rows: labels.len(),
-        changes,
-        draws,
-        mean: values.iter().sum::<f64>() / draws as f64,
-        low: quantile(&values, 0.05),
-        high: quantile(&values, 0.95),
-    })
+    let values: Vec<f64> = (0..draws).into_par_iter().map(draw).collect();
+    Permuted::of(labels.len(), changes, &values)
 }
 
 /// The quantile `q` of ascending `values`, interpolated between neighbours.

@@ -415,7 +415,11 @@ fn reason(
 }
 
 /// Class ids of `rows` and the names of the classes that occur in them.
-fn classes(goal: &Values, rows: &[usize], options: &Options) -> Result<(Vec<u32>, Vec<String>)> {
+pub(crate) fn classes(
+    goal: &Values,
+    rows: &[usize],
+    options: &Options,
+) -> Result<(Vec<u32>, Vec<String>)> {
     if rows.is_empty() {
         return Err(Error::new(ErrorKind::Rows, "no row has a target"));
     }
@@ -456,7 +460,7 @@ fn classes(goal: &Values, rows: &[usize], options: &Options) -> Result<(Vec<u32>
     Ok((coded.codes, names))
 }
 
-fn check_class_count(count: usize) -> Result<()> {
+pub(crate) fn check_class_count(count: usize) -> Result<()> {
     if count <= MOST_CLASSES {
         return Ok(());
     }

@@ -26,7 +26,7 @@ impl Stream {
     }
 
     /// Uniform in `0..n`; the bias is below n / 2^64.
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(GAMMA);
         ((u128::from(mix(self.0)) * n as u128) >> 64) as usize
     }

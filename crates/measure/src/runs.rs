@@ -173,6 +173,40 @@ impl<K: PartialEq> Part<K> {
     }
 }
 
+/// Counts groups that come in the order of their keys.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counter(Closed);
+
+impl Counter {
+    /// The next group, with its rows of each class.
+    pub(crate) fn group(&mut self, counts: &[u64]) {
+        self.0 = self.0.then(Closed::of(counts));
+    }
+
+    /// A group of one row.
+    pub(crate) fn single(&mut self, class: u32) {
+        self.0 = self.0.then(Closed {
+            groups: 1,
+            changes: 0,
+            correct: 1,
+            ends: Some((class, class)),
+        });
+    }
+
+    /// The groups of this one and those of `next`, which follow.
+    pub(crate) fn then(self, next: Counter) -> Counter {
+        Counter(self.0.then(next.0))
+    }
+
+    pub(crate) fn finish(self) -> Counted {
+        Counted {
+            groups: self.0.groups,
+            changes: self.0.changes,
+            correct: self.0.correct,
+        }
+    }
+}
+
 /// Counts a sequence sorted by key, without a summary of each row.
 pub(crate) fn count_sorted<K: PartialEq>(
     rows: impl Iterator<Item = (K, u32)>,
@@ -180,23 +214,19 @@ pub(crate) fn count_sorted<K: PartialEq>(
 ) -> Counted {
     let mut counts = vec![0u64; classes];
     let mut key = None;
-    let mut closed = Closed::default();
+    let mut counter = Counter::default();
     for (next, label) in rows {
         if key.as_ref().is_some_and(|k| *k != next) {
-            closed = closed.then(Closed::of(&counts));
+            counter.group(&counts);
             counts.fill(0);
         }
         key = Some(next);
         counts[label as usize] += 1;
     }
     if key.is_some() {
-        closed = closed.then(Closed::of(&counts));
+        counter.group(&counts);
     }
-    Counted {
-        groups: closed.groups,
-        changes: closed.changes,
-        correct: closed.correct,
-    }
+    counter.finish()
 }
 
 #[cfg(test)]

@@ -7,21 +7,24 @@
 //! show it. Rows collide on the sum, so the count is to be read together with how many rows it
 //! has right.
 
-use bantam_data::{MISSING, Values};
 use rayon::prelude::*;
 
 use crate::bits::null_changes;
-use crate::codes::{Coded, sortable};
+use crate::codes::sortable;
 use crate::null::{Permuted, permute};
+use crate::partial::{Partial, Shuffles};
 use crate::problem::Problem;
-use crate::runs::count_sorted;
+use crate::ruler::{FIT_ROWS, Ruler};
+use crate::runs::{Counted, count_sorted};
+use crate::sorted::{self, group_sizes, sort_by_key};
 
 /// How the cells of a row become one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Own, the default. Numbers are their rank among the rows; a column with two values is 0 and
-    /// 1; categories are ranked by their frequency; a missing number is 1/2 and its column counts
-    /// 1 more, a missing category is a category.
+    /// Own, the default. Numbers are their rank among the rows, or in between 4,096 quantiles of
+    /// 100,000 rows where there are more of them; a column with two values is 0 and 1; categories are
+    /// ranked by their frequency; a missing number is 1/2 and its column counts 1 more, a missing
+    /// category is a category.
     Typed,
     /// As in published figures: numbers as they are, other texts by their CRC-32.
     Compat,
@@ -90,6 +93,13 @@ impl Readings {
 /// The sums are integers, so the result depends neither on the order of rows or columns nor on
 /// rounding.
 pub fn threshold_sort(problem: &Problem, draws: usize, seed: u64) -> ThresholdSort {
+    if problem.rows() > FIT_ROWS {
+        let ruler = Ruler::fit(&problem.columns, seed);
+        let partial = Partial::of(problem, ruler, "");
+        return partial
+            .threshold_sort(draws, seed)
+            .expect("what is in memory can be read");
+    }
     let keys = typed_sums(problem);
     let counts = problem.class_counts();
     let columns = problem.columns.len();
@@ -112,6 +122,38 @@ pub(crate) fn sort_keys(
     columns: usize,
     draws: (usize, u64),
 ) -> ThresholdSort {
+    let finish = |counted: Counted, permuted: Option<Permuted>| {
+        let null = null_changes(class_counts);
+        let changes = counted.changes as usize;
+        ThresholdSort {
+            method,
+            rows: labels.len(),
+            columns,
+            changes,
+            groups: counted.groups as usize,
+            correct: counted.correct as usize,
+            null,
+            ratio: (null > 0.0).then(|| changes as f64 / null),
+            permuted,
+            readings: Readings::of(changes, columns),
+        }
+    };
+    if labels.len() > FIT_ROWS {
+        // Labels go with their keys: to fetch them one by one would take longer than the sort.
+        let rows: Vec<(u64, u32)> = keys
+            .into_par_iter()
+            .zip(labels)
+            .map(|(k, &l)| (k, l))
+            .collect();
+        let rows = sort_by_key(rows, |row| row.0);
+        let counted = sorted::count_sorted(&rows, |r| r.0, |r| r.1, class_counts.len());
+        let counts: Vec<u64> = class_counts.iter().map(|&c| c as u64).collect();
+        let draws = Shuffles::new(&counts, draws).all(group_sizes(&rows, |r| r.0));
+        return finish(
+            counted,
+            Permuted::of(labels.len(), counted.changes as usize, &draws),
+        );
+    }
     let mut order: Vec<(u64, u32)> = keys.into_iter().zip(0..).collect();
     order.par_sort_unstable();
     let count = |labels: &[u32]| {
@@ -120,79 +162,48 @@ pub(crate) fn sort_keys(
     };
     let counted = count(labels);
     let changes = counted.changes as usize;
-    let null = null_changes(class_counts);
-    ThresholdSort {
-        method,
-        rows: labels.len(),
-        columns,
-        changes,
-        groups: counted.groups as usize,
-        correct: counted.correct as usize,
-        null,
-        ratio: (null > 0.0).then(|| changes as f64 / null),
-        permuted: permute(labels, changes, draws.0, draws.1, |shuffled| {
-            count(shuffled).changes as usize
-        }),
-        readings: Readings::of(changes, columns),
-    }
+    let permuted = permute(labels, changes, draws.0, draws.1, |shuffled| {
+        count(shuffled).changes as usize
+    });
+    finish(counted, permuted)
 }
+
+/// Threshold sort of numbers as they are: `columns`, each with `n` numbers, are added from left to right
+/// in `f64`, without identifiers left out or anything else done to them.
+///
+/// # Panics
+/// When a column has another length than `labels`, or a label has no class.
+pub fn sum_sort(columns: &[&[f64]], labels: &[u32], classes: usize) -> ThresholdSort {
+    assert!(
+        columns.iter().all(|c| c.len() == labels.len()),
+        "a number for each label"
+    );
+    let mut sums = vec![0f64; labels.len()];
+    sums.par_chunks_mut(BLOCK)
+        .enumerate()
+        .for_each(|(i, sums)| {
+            for column in columns {
+                let cells = &column[i * BLOCK..][..sums.len()];
+                sums.iter_mut().zip(cells).for_each(|(sum, x)| *sum += x);
+            }
+        });
+    let mut counts = vec![0; classes];
+    labels.iter().for_each(|&l| counts[l as usize] += 1);
+    let keys = sums.into_par_iter().map(sortable).collect();
+    sort_keys(Method::Compat, keys, labels, &counts, columns.len(), (0, 0))
+}
+
+/// Rows added up at a time, so that their sums stay in the cache.
+const BLOCK: usize = 4096;
 
 /// Keys of sums in floating point, which sort as the sums do.
 pub(crate) fn keys_of(sums: Vec<f64>) -> Vec<u64> {
     sums.into_iter().map(sortable).collect()
 }
 
-/// 1 as a fixed-point number.
-const ONE: u64 = 1 << 32;
-
 /// Sum of the columns of each row, each column in [0, 1] as a multiple of 2^-32.
-fn typed_sums(problem: &Problem) -> Vec<u64> {
-    let n = problem.rows();
-    let parts: Vec<Vec<u64>> = problem
-        .columns
-        .par_iter()
-        .map(|c| {
-            let coded = Coded::of(&c.values);
-            let places = places(&c.values, &coded);
-            coded.codes.iter().map(|&c| places[c as usize]).collect()
-        })
-        .collect();
-    let mut sums = vec![0u64; n];
-    for part in parts {
-        for (sum, x) in sums.iter_mut().zip(part) {
-            *sum += x;
-        }
-    }
-    sums
-}
-
-/// The place of each code of a column, the last one being that of a missing cell.
-fn places(values: &Values, coded: &Coded) -> Vec<u64> {
-    let levels = coded.n_values as usize;
-    let mut counts = vec![0u64; levels + 1];
-    for &code in &coded.codes {
-        counts[code as usize] += 1;
-    }
-    let missing_is_level =
-        matches!(values, Values::Categorical { codes, .. } if codes.contains(&MISSING));
-    let used = levels + usize::from(missing_is_level);
-    let mut order: Vec<usize> = (0..used).collect();
-    if !coded.numeric {
-        order.sort_by_key(|&level| (std::cmp::Reverse(counts[level]), level));
-    }
-    // A missing number is in the middle; its indicator, a column of 0 and 1, adds the one.
-    let mut places = vec![ONE / 2 + ONE; levels + 1];
-    let total: u64 = order.iter().map(|&level| counts[level]).sum();
-    let mut below = 0;
-    for (i, &level) in order.iter().enumerate() {
-        places[level] = match used {
-            1 => 0,
-            2 => i as u64 * ONE,
-            _ => ((2 * below + counts[level]) << 32) / (2 * total),
-        };
-        below += counts[level];
-    }
-    places
+pub(crate) fn typed_sums(problem: &Problem) -> Vec<u64> {
+    Ruler::fit(&problem.columns, 0).sums_of(&problem.columns)
 }
 
 #[cfg(test)]
@@ -318,35 +329,40 @@ mod tests {
     }
 
     #[test]
-    fn places_of_cells() {
-        let place = |c: &Column| places(&c.values, &Coded::of(&c.values));
-        let nan = f64::NAN;
-        let cases = [
-            (
-                "numbers",
-                Column::numeric("c", vec![5.0, 1.0, 5.0, 9.0]),
-                vec![ONE / 8, ONE / 2, 7 * ONE / 8],
-            ),
-            (
-                "two",
-                Column::numeric("c", vec![5.0, nan, 3.0]),
-                vec![0, ONE, 3 * ONE / 2],
-            ),
-            (
-                "frequency",
-                Column::categorical("c", &[Some("a"), Some("b"), Some("b"), None]),
-                vec![5 * ONE / 8, ONE / 4, 7 * ONE / 8],
-            ),
-            (
-                "there or not",
-                Column::categorical("c", &[Some("a"), None]),
-                vec![0, ONE],
-            ),
+    fn many_rows_are_as_few_rows() {
+        let n = FIT_ROWS as u64 + 500;
+        let draw = |seed: u64, i: u64| crate::random::hash(seed, i);
+        let a: Vec<f64> = (0..n).map(|i| (draw(1, i) % 900) as f64 / 8.0).collect();
+        let b: Vec<f64> = (0..n).map(|i| (draw(2, i) % 70) as f64).collect();
+        let labels: Vec<u32> = (0..n).map(|i| (draw(3, i) % 3) as u32).collect();
+        let numbers: Vec<f64> = labels.iter().map(|&l| f64::from(l)).collect();
+        let columns = vec![
+            Column::numeric("a", a.clone()),
+            Column::numeric("b", b.clone()),
         ];
-        for (name, column, expected) in cases {
-            let found = place(&column);
-            assert_eq!(found[..expected.len()], expected, "{name}");
-        }
+        let p = problem(columns, &numbers);
+        let found = threshold_sort(&p, 3, 0);
+        let twin = count_in_order(&Ruler::fit(&p.columns, 0).sums_of(&p.columns), &labels);
+        assert_eq!((found.groups, found.changes, found.correct), twin);
+        let permuted = found.permuted.unwrap();
+        assert!((permuted.mean / found.null - 1.0).abs() < 0.9 && permuted.draws == 3);
+        let raw = sum_sort(&[&a, &b], &labels, 3);
+        let sums = keys_of(a.iter().zip(&b).map(|(a, b)| 0.0 + a + b).collect());
+        assert_eq!(
+            (raw.groups, raw.changes, raw.correct),
+            count_in_order(&sums, &labels)
+        );
+    }
+
+    fn count_in_order(keys: &[u64], labels: &[u32]) -> (usize, usize, usize) {
+        let mut rows: Vec<(u64, u32)> = keys.iter().copied().zip(labels.iter().copied()).collect();
+        rows.sort();
+        let found = count_sorted(rows.into_iter(), 3);
+        (
+            found.groups as usize,
+            found.changes as usize,
+            found.correct as usize,
+        )
     }
 
     #[test]

@@ -16,12 +16,12 @@ use std::time::Instant;
 
 use bantam_core::op::LossKind;
 use bantam_core::reference::{self, Array};
-use bantam_core::{Graph, Op, Tensor};
+use bantam_core::{Graph, Op, Tensor, arch};
 use bantam_data::{Augment, MemorySource, Rng, Source, Targets};
 use bantam_runtime::Memory;
 use bantam_train::{
     Config, Decay, Keep, Optimizer, Params, Progress, Result, Schedule, State, TrainingGraph,
-    Watch, fit, models,
+    Watch, fit, fresh,
 };
 
 #[path = "../../kernels/benches/kernels/peak.rs"]
@@ -57,16 +57,14 @@ fn main() {
     let networks = [
         (
             "mlp-784-300-100-10",
-            models::mlp("mlp", &[784], &[300, 100], CLASSES, 1),
+            arch::mlp("mlp", &[784], &[300, 100], CLASSES),
         ),
-        (
-            "lenet-5-caffe",
-            models::lenet_5_caffe(&[1, 28, 28], CLASSES, 1),
-        ),
+        ("lenet-5-caffe", arch::lenet_5_caffe(&[1, 28, 28], CLASSES)),
     ];
     for (name, network) in networks {
         if name.contains(&options.filter) {
             let network = network.expect("a valid network");
+            let network = fresh(&network, 1).expect("a valid network");
             let row = pool.install(|| Row::measure(name, &network, &options));
             if options.json {
                 println!("{}", row.json(peak));

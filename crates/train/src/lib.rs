@@ -9,8 +9,8 @@
 mod error;
 mod evaluate;
 mod fit;
+mod fresh;
 pub mod grad;
-pub mod models;
 mod optimizer;
 mod params;
 mod schedule;
@@ -19,6 +19,7 @@ mod training;
 pub use error::{Error, ErrorKind, Result};
 pub use evaluate::{Evaluation, answers, argmax, evaluate};
 pub use fit::{Config, EpochRecord, Fitted, Keep, Progress, Silent, State, Watch, fit};
+pub use fresh::fresh;
 pub use grad::gradient;
 pub use optimizer::{Optimizer, Slots};
 pub use params::Params;

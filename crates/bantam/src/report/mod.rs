@@ -12,7 +12,9 @@
 
 mod bars;
 mod confusion;
+mod drawing;
 mod measured;
+mod network;
 mod packed;
 mod plot;
 #[cfg(test)]
@@ -26,6 +28,7 @@ mod training;
 mod weights;
 
 use crate::results::RunResult;
+pub use network::render as render_network;
 use text::{Metric, escape};
 
 const STYLE: &str = include_str!("style.css");
@@ -48,6 +51,12 @@ pub fn render(result: &RunResult) -> String {
         classes: !result.classes.is_empty(),
     };
     let sections = sections(result, metric);
+    let header = summary::headline(result, metric);
+    page(&result.name, &header, &sections, &result.version)
+}
+
+/// A complete document of a heading and sections.
+fn page(title: &str, header: &str, sections: &[Section], version: &str) -> String {
     let mut contents = String::new();
     let mut body = String::new();
     for section in sections.iter().filter(|s| !s.body.is_empty()) {
@@ -67,12 +76,11 @@ pub fn render(result: &RunResult) -> String {
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{} – Bantam report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{}\
+         <title>{} – Bantam report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{header}\
          <nav aria-label=\"Contents\"><ul>{contents}</ul></nav>\n<main>\n{body}</main>\n\
          <footer>Bantam {}</footer>\n</body>\n</html>\n",
-        escape(&result.name),
-        summary::headline(result, metric),
-        escape(&result.version),
+        escape(title),
+        escape(version),
     )
 }
 
@@ -126,7 +134,7 @@ fn sections(result: &RunResult, metric: Metric) -> Vec<Section> {
             "layers",
             "Layers of the file",
             "Layers",
-            weights::layers(result),
+            weights::layers(&result.layers),
         ),
         section(
             "confusion",

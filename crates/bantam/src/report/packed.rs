@@ -12,15 +12,22 @@ const MOST_PARTS: usize = 8;
 /// The byte ledger, and the file beside the same network in other forms.
 pub(super) fn ledger(result: &RunResult) -> String {
     let file = &result.file;
-    let mut parts: Vec<&Part> = file.ledger.iter().collect();
+    let title = match file.ledger.is_empty() {
+        true => "",
+        false => "<h3>Every byte of the file</h3>",
+    };
+    sizes(result) + title + &parts(&file.ledger, file.bytes)
+}
+
+/// The parts of a file of `bytes` bytes, the largest first.
+pub(super) fn parts(ledger: &[Part], bytes: u64) -> String {
+    let mut parts: Vec<&Part> = ledger.iter().collect();
     parts.sort_by_key(|p| std::cmp::Reverse(p.bytes));
     let sum: u64 = parts.iter().fold(0, |sum, p| sum.saturating_add(p.bytes));
-    let mut out = sizes(result);
     if parts.is_empty() {
-        return out + "<p>The file came without a ledger.</p>";
+        return "<p>The file came without a ledger.</p>".to_owned();
     }
-    out += "<h3>Every byte of the file</h3>";
-    out += &stack(
+    let out = stack(
         &segments(&parts),
         &format!("{} parts of the file by size", parts.len()),
     );
@@ -37,11 +44,11 @@ pub(super) fn ledger(result: &RunResult) -> String {
                 escape(&part.part)
             ),
             count(part.bytes),
-            share(part.bytes, file.bytes),
+            share(part.bytes, bytes),
         ]);
     }
-    if sum != file.bytes {
-        let missing = i128::from(file.bytes) - i128::from(sum);
+    if sum != bytes {
+        let missing = i128::from(bytes) - i128::from(sum);
         rows.push(vec![
             "<i>not accounted for</i>".to_owned(),
             missing.to_string(),
@@ -50,8 +57,8 @@ pub(super) fn ledger(result: &RunResult) -> String {
     }
     rows.push(vec![
         "<b>the file</b>".to_owned(),
-        count(file.bytes),
-        share(file.bytes, file.bytes),
+        count(bytes),
+        share(bytes, bytes),
     ]);
     out + &table(
         "figures ledger",

@@ -20,6 +20,7 @@ pub(super) fn digits() -> RunResult {
         rows: [50_400, 9_600, 10_000],
         measured: None,
         sized: None,
+        budget: None,
         chosen_round: 16,
         tuning: curve(10, 0.045, 0.021, 0.0795, 0.9788),
         stages: vec![
@@ -93,6 +94,7 @@ pub(super) fn titanic() -> RunResult {
                           every row, so that the start is never what limits the result."
                     .into(),
         }),
+        budget: None,
         rounds: (0..=11).map(titanic_round).collect(),
         chosen_round: 9,
         tuning: curve(10, 0.44, 0.41, 0.43, 0.817),
@@ -159,6 +161,7 @@ pub(super) fn nothing() -> RunResult {
         rows: [0; 3],
         measured: None,
         sized: None,
+        budget: None,
         rounds: Vec::new(),
         chosen_round: 0,
         tuning: Vec::new(),

@@ -29,6 +29,7 @@ pub(super) fn learning(result: &RunResult, metric: Metric) -> String {
     let losses: Vec<f64> = all
         .iter()
         .flat_map(|e| [e.train_loss, e.validation_loss])
+        .map(|loss| loss * per_loss(metric))
         .collect();
     let accuracies: Vec<f64> = all.iter().map(|e| e.validation_accuracy).collect();
     let log = wants_log(&losses);
@@ -39,10 +40,25 @@ pub(super) fn learning(result: &RunResult, metric: Metric) -> String {
     }
     out += "</div><p class=\"soft\">The plots of one kind have the same vertical axis, so that they can be \
             compared. A training loss far below the validation loss is memorising.";
+    let smoothing = Recipe::parse(&result.recipe).map_or(0.0, |r| r.train.label_smoothing);
+    if metric.classes && smoothing > 0.0 {
+        out += &format!(
+            " Training loss includes label smoothing of {}, which validation loss does not.",
+            digits(smoothing, 2)
+        );
+    }
     if result.tuning.is_empty() {
         out += " No codebook tuning was recorded.";
     }
     out + "</p>"
+}
+
+/// What a recorded loss is multiplied by: nats are shown as bits, squared errors as they are.
+fn per_loss(metric: Metric) -> f64 {
+    match metric.classes {
+        true => std::f64::consts::LOG2_E,
+        false => 1.0,
+    }
 }
 
 fn wants_log(values: &[f64]) -> bool {
@@ -61,20 +77,23 @@ fn loss_plot(
     holds: &[f64],
 ) -> Plot {
     let unit = if metric.classes {
-        "nats"
+        "bits"
     } else {
         "squared error"
     };
     let points = |value: fn(&Epoch) -> f64| {
-        let point = |e: &Epoch| Point {
-            x: e.epoch as f64,
-            y: value(e),
-            says: format!(
-                "epoch {}: {} (learning rate {})",
-                e.epoch,
-                digits(value(e), 3),
-                digits(e.learning_rate, 2)
-            ),
+        let point = |e: &Epoch| {
+            let loss = value(e) * per_loss(metric);
+            Point {
+                x: e.epoch as f64,
+                y: loss,
+                says: format!(
+                    "epoch {}: {} (learning rate {})",
+                    e.epoch,
+                    digits(loss, 3),
+                    digits(e.learning_rate, 2)
+                ),
+            }
         };
         epochs.iter().map(point).collect()
     };

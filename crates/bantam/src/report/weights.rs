@@ -46,14 +46,13 @@ fn pair((i, histogram): (usize, &Histogram)) -> String {
 }
 
 /// The layers as a table, with their sums.
-pub(super) fn layers(result: &RunResult) -> String {
-    if result.layers.is_empty() {
+pub(super) fn layers(layers: &[Layer]) -> String {
+    if layers.is_empty() {
         return "<p>No layers were recorded.</p>".to_owned();
     }
-    let mut rows: Vec<_> = result.layers.iter().map(row).collect();
+    let mut rows: Vec<_> = layers.iter().map(row).collect();
     let sum = |value: fn(&Layer) -> u64| {
-        result
-            .layers
+        layers
             .iter()
             .fold(0u64, |sum, l| sum.saturating_add(value(l)))
     };

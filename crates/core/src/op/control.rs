@@ -99,11 +99,14 @@ pub fn truth(t: &Tensor) -> Result<bool> {
     }
 }
 
+/// What runs a graph inside a node: its inputs, and its outputs or what went wrong.
+type Body<'a, E> = dyn FnMut(&[&Tensor]) -> std::result::Result<Vec<Tensor>, E> + 'a;
+
 /// Runs the iterations of a [`Control::Loop`], each by `body`.
 pub fn repeat<E: From<Error>>(
     inputs: &[&Tensor],
     n_states: usize,
-    body: &mut dyn FnMut(&[&Tensor]) -> std::result::Result<Vec<Tensor>, E>,
+    body: &mut Body<'_, E>,
 ) -> std::result::Result<Vec<Tensor>, E> {
     let most = inputs[0].to_i64s()?.first().copied().unwrap_or(i64::MAX);
     let mut holds = truth(inputs[1])?;

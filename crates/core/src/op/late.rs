@@ -439,7 +439,7 @@ fn reshape_target(x: &Type, spec: &[i64], allow_zero: bool) -> Result<Vec<usize>
     let free = spec.iter().filter(|&&d| d == -1).count();
     let fixed: Vec<i64> = spec.iter().copied().filter(|&d| d != -1).collect();
     let fixed = element_count(&sizes_of(&fixed)?)?;
-    let left = if fixed > 0 { x.len() / fixed } else { 0 };
+    let left = x.len().checked_div(fixed).unwrap_or(0);
     if free > 1 || (if free == 1 { left * fixed } else { fixed }) != x.len() {
         return Err(bad());
     }
@@ -588,7 +588,7 @@ fn range(inputs: &[Known]) -> Result<Option<Tensor>> {
             .map(|t| crate::reference::Array::from(*t).values[0])
             .collect();
         let n = ((v[1] - v[0]) / v[2]).ceil().max(0.0);
-        if !(n <= MAX_RANGE as f64) {
+        if n.is_nan() || n > MAX_RANGE as f64 {
             return Err(too_many());
         }
         let all: Vec<f64> = (0..n as usize).map(|i| v[0] + i as f64 * v[2]).collect();
@@ -744,7 +744,7 @@ impl Sliding {
     }
 }
 
-fn space<'t>(x: &'t Type, n: usize) -> Result<&'t [usize]> {
+fn space(x: &Type, n: usize) -> Result<&[usize]> {
     match x.shape.len() == n + 2 {
         true => Ok(&x.shape[2..]),
         false => Err(Error::shape(format!(

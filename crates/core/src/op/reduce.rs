@@ -319,7 +319,8 @@ fn first_extreme(x: &Array, cell: &[usize], sign: f64) -> usize {
 
 fn integers(kind: ReduceKind, x: &[i128], cell: &[usize]) -> i128 {
     let values = || cell.iter().map(|&i| x[i]);
-    let place = |f: &dyn Fn(&(usize, i128), &(usize, i128)) -> bool| {
+    type Placed = (usize, i128);
+    let place = |f: &dyn Fn(&Placed, &Placed) -> bool| {
         let found = values()
             .enumerate()
             .reduce(|a, b| if f(&a, &b) { b } else { a });

@@ -281,12 +281,12 @@ fn sample(
         }
     };
     let mut terms = vec![(0, 1.0)];
-    for axis in 0..size.len() {
+    for (axis, &step) in own.iter().enumerate().take(size.len()) {
         let taps = taps(axis);
         terms = terms
             .iter()
             .flat_map(|&(p, w)| taps.iter().filter_map(move |&(c, v)| Some((p, c?, w * v))))
-            .map(|(p, c, w)| (p + c * own[axis], w))
+            .map(|(p, c, w)| (p + c * step, w))
             .collect();
     }
     terms.iter().map(|&(p, w)| plane[p] * w).sum()

@@ -41,7 +41,8 @@ pub fn merge_common(graph: &Graph) -> Result<Graph> {
 
 /// Lets equal constants stand for each other.
 fn merge_constants(r: &mut Rebuild) {
-    let mut seen: HashMap<(crate::DType, &[usize]), Vec<(&Weight, ValueId)>> = HashMap::new();
+    type Seen<'g> = HashMap<(crate::DType, &'g [usize]), Vec<(&'g Weight, ValueId)>>;
+    let mut seen = Seen::new();
     let graph = r.graph;
     for p in graph.parameters() {
         let (false, Some(id)) = (p.trainable, r.new[p.value.index()]) else {

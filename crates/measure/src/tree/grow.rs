@@ -104,40 +104,141 @@ pub(crate) fn log_table(n: usize) -> Vec<i64> {
 /// Grows on `rows` until each leaf has one of `agreed`, the labels on which identical rows agree;
 /// leaves predict the majority of `labels`.
 pub(crate) fn grow(ground: Ground, mut rows: Vec<u32>, agreed: &[u32], labels: &[u32]) -> Tree {
-    let mut scratch = Vec::with_capacity(rows.len());
-    let root = node(&rows, labels, ground.classes);
-    let mut nodes = vec![root];
-    let mut deepest = 0;
-    let mut stack = vec![(0usize, 0usize, rows.len(), 0u32)];
-    while let Some((at, start, end, depth)) = stack.pop() {
-        deepest = deepest.max(depth);
-        let here = &mut rows[start..end];
-        let Some(split) = best_split(ground, here, agreed, depth) else {
-            continue;
-        };
-        scratch.clear();
-        let mut kept = 0;
-        for i in 0..here.len() {
-            if split.goes_left(ground.columns, here[i] as usize) {
-                here[kept] = here[i];
-                kept += 1;
-            } else {
-                scratch.push(here[i]);
+    let mut top = Growing::new(ground, agreed, labels, &rows);
+    let mut branches = top.grow(&mut rows, 0, BRANCH_ROWS);
+    // Branches are grown side by side; each has rows of its own, which are next to each other.
+    branches.sort_unstable_by_key(|branch| branch.start);
+    let (mut work, mut rest, mut begin) = (Vec::with_capacity(branches.len()), &mut rows[..], 0);
+    for branch in branches {
+        let (mine, more) = rest[branch.start - begin..].split_at_mut(branch.end - branch.start);
+        rest = more;
+        begin = branch.end;
+        work.push((branch, mine));
+    }
+    let grown: Vec<(Branch, Tree)> = work
+        .into_par_iter()
+        .map(|(branch, rows)| {
+            let mut growing = Growing::new(ground, agreed, labels, rows);
+            let left = growing.grow(rows, branch.depth, 0);
+            assert!(left.is_empty(), "a branch is grown to its end");
+            (branch, growing.tree)
+        })
+        .collect();
+    let mut tree = top.tree;
+    for (branch, mut part) in grown {
+        // The root of the part is in the tree already; the others come behind.
+        let offset = tree.nodes.len() as u32 - 1;
+        part.nodes
+            .iter_mut()
+            .filter(|n| n.split.is_some())
+            .for_each(|n| n.left += offset);
+        let mut nodes = part.nodes.into_iter();
+        tree.nodes[branch.node] = nodes.next().expect("a tree has a root");
+        tree.nodes.extend(nodes);
+        tree.depth = tree.depth.max(part.depth);
+    }
+    tree
+}
+
+/// Nodes with fewer rows are grown as branches, several at a time.
+const BRANCH_ROWS: usize = 1 << 13;
+
+/// A node that is yet to be grown.
+struct Branch {
+    node: usize,
+    start: usize,
+    end: usize,
+    depth: u32,
+}
+
+/// A tree while it grows.
+struct Growing<'a> {
+    ground: Ground<'a>,
+    agreed: &'a [u32],
+    labels: &'a [u32],
+    tree: Tree,
+    work: Work,
+    scratch: Vec<u32>,
+}
+
+impl<'a> Growing<'a> {
+    fn new(ground: Ground<'a>, agreed: &'a [u32], labels: &'a [u32], rows: &[u32]) -> Growing<'a> {
+        Growing {
+            ground,
+            agreed,
+            labels,
+            tree: Tree {
+                nodes: vec![node(rows, labels, ground.classes)],
+                depth: 0,
+            },
+            work: Work::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Grows the root on `rows`, in their order, down to nodes with fewer than `least` rows, which are
+    /// given back.
+    fn grow(&mut self, rows: &mut [u32], depth: u32, least: usize) -> Vec<Branch> {
+        let mut branches = Vec::new();
+        let mut stack = vec![Branch {
+            node: 0,
+            start: 0,
+            end: rows.len(),
+            depth,
+        }];
+        while let Some(branch) = stack.pop() {
+            let Branch {
+                node: at,
+                start,
+                end,
+                depth,
+            } = branch;
+            if end - start < least {
+                branches.push(branch);
+                continue;
+            }
+            self.tree.depth = self.tree.depth.max(depth);
+            let here = &mut rows[start..end];
+            let found = best_split(self.ground, here, self.agreed, depth, &mut self.work);
+            let Some(split) = found else {
+                continue;
+            };
+            let middle = start + part(split, self.ground.columns, here, &mut self.scratch);
+            let left = self.tree.nodes.len();
+            for (start, end) in [(start, middle), (middle, end)] {
+                let child = node(&rows[start..end], self.labels, self.ground.classes);
+                self.tree.nodes.push(child);
+            }
+            self.tree.nodes[at].split = Some(split);
+            self.tree.nodes[at].left = left as u32;
+            for (node, start, end) in [(left + 1, middle, end), (left, start, middle)] {
+                let depth = depth + 1;
+                stack.push(Branch {
+                    node,
+                    start,
+                    end,
+                    depth,
+                });
             }
         }
-        here[kept..].copy_from_slice(&scratch);
-        let left = nodes.len();
-        nodes.push(node(&here[..kept], labels, ground.classes));
-        nodes.push(node(&here[kept..], labels, ground.classes));
-        nodes[at].split = Some(split);
-        nodes[at].left = left as u32;
-        stack.push((left + 1, start + kept, end, depth + 1));
-        stack.push((left, start, start + kept, depth + 1));
+        branches
     }
-    Tree {
-        nodes,
-        depth: deepest,
+}
+
+/// Puts the rows that go left before the others, both in their order, and returns how many they are.
+fn part(split: Split, columns: &[Coded], rows: &mut [u32], scratch: &mut Vec<u32>) -> usize {
+    scratch.clear();
+    let mut kept = 0;
+    for i in 0..rows.len() {
+        if split.goes_left(columns, rows[i] as usize) {
+            rows[kept] = rows[i];
+            kept += 1;
+        } else {
+            scratch.push(rows[i]);
+        }
     }
+    rows[kept..].copy_from_slice(scratch);
+    kept
 }
 
 fn node(rows: &[u32], labels: &[u32], classes: usize) -> Node {
@@ -158,14 +259,37 @@ fn node(rows: &[u32], labels: &[u32], classes: usize) -> Node {
 }
 
 /// The best rule over all columns; None when the rows have one label.
-fn best_split(ground: Ground, rows: &[u32], labels: &[u32], depth: u32) -> Option<Split> {
-    let first = labels[*rows.first()? as usize];
-    if rows.iter().all(|&r| labels[r as usize] == first) {
-        return None;
-    }
+fn best_split(
+    ground: Ground,
+    rows: &[u32],
+    labels: &[u32],
+    depth: u32,
+    work: &mut Work,
+) -> Option<Split> {
+    // Fetched once for all columns, in the order of the rows.
+    let mut here = std::mem::take(&mut work.labels);
+    here.clear();
+    here.extend(rows.iter().map(|&r| labels[r as usize]));
+    let first = *here.first()?;
+    let found = match here.iter().all(|&label| label == first) {
+        true => None,
+        false => Some(search_columns(ground, rows, &here, depth, work)),
+    };
+    work.labels = here;
+    found
+}
+
+/// The best rule over all columns for rows with these labels, which are not all the same.
+fn search_columns(
+    ground: Ground,
+    rows: &[u32],
+    labels: &[u32],
+    depth: u32,
+    work: &mut Work,
+) -> Split {
     let mut total = vec![0u32; ground.classes];
-    for &row in rows {
-        total[labels[row as usize] as usize] += 1;
+    for &label in labels {
+        total[label as usize] += 1;
     }
     let search = |work: &mut Work, column: usize| {
         let even = depth >= EVEN_FROM_DEPTH;
@@ -192,25 +316,22 @@ fn best_split(ground: Ground, rows: &[u32], labels: &[u32], depth: u32) -> Optio
         (a, b) => a.or(b),
     };
     let best = if rows.len() * n_columns >= PARALLEL_CELLS {
-        let columns = (0..n_columns).into_par_iter().with_min_len(4);
+        let columns = (0..n_columns).into_par_iter().with_min_len(2);
         columns
             .map_init(Work::default, search)
             .reduce(|| None, better)
     } else {
-        let mut work = Work::default();
-        (0..n_columns)
-            .map(|c| search(&mut work, c))
-            .fold(None, better)
+        (0..n_columns).map(|c| search(work, c)).fold(None, better)
     };
-    Some(
-        best.expect("identical rows have one label, so some column differs")
-            .1,
-    )
+    let best = best.expect("identical rows have one label, so some column differs");
+    best.1
 }
 
-/// Buffers of one search; all but `keys` are rows of each class.
+/// Buffers of one search; all but `keys` and `labels` are rows of each class.
 #[derive(Default)]
 struct Work {
+    /// Labels of the rows of the node.
+    labels: Vec<u32>,
     counts: Vec<u32>,
     keys: Vec<u64>,
     left: Vec<u32>,
@@ -323,6 +444,7 @@ impl Work {
             left,
             missing,
             group,
+            labels: _,
         } = self;
         for buffer in [&mut *left, missing, group] {
             buffer.clear();
@@ -365,12 +487,12 @@ impl Work {
     }
 }
 
-/// Rows of each code and class.
+/// Rows of each code and class. `labels` are those of `rows`.
 fn count(counts: &mut Vec<u32>, coded: &Coded, rows: &[u32], labels: &[u32], classes: usize) {
     counts.clear();
     counts.resize((coded.n_values as usize + 1) * classes, 0);
-    for &row in rows {
-        let (code, label) = (coded.codes[row as usize], labels[row as usize]);
+    for (&row, &label) in rows.iter().zip(labels) {
+        let code = coded.codes[row as usize];
         counts[code as usize * classes + label as usize] += 1;
     }
 }
@@ -383,8 +505,59 @@ fn sort(keys: &mut Vec<u64>, coded: &Coded, rows: &[u32], labels: &[u32]) -> boo
         return false;
     }
     keys.clear();
-    let key = |row: &u32| u64::from(code(row)) << 32 | u64::from(labels[*row as usize]);
-    keys.extend(rows.iter().map(key));
+    let key = |(row, &label): (&u32, &u32)| u64::from(code(row)) << 32 | u64::from(label);
+    keys.extend(rows.iter().zip(labels).map(key));
     keys.sort_unstable();
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::hash;
+    use bantam_data::Values;
+
+    /// Splits, rows and labels of all nodes, a node before its children.
+    fn walk(tree: &Tree) -> Vec<(Option<Split>, u32, u32, u32)> {
+        let (mut found, mut stack) = (Vec::new(), vec![0usize]);
+        while let Some(at) = stack.pop() {
+            let node = &tree.nodes[at];
+            found.push((node.split, node.rows, node.label, node.correct));
+            if node.split.is_some() {
+                stack.extend([node.left as usize + 1, node.left as usize]);
+            }
+        }
+        found
+    }
+
+    /// Branches grown side by side make the tree that is grown in one go.
+    #[test]
+    fn branches_are_parts_of_the_same_tree() {
+        let n = 5 * BRANCH_ROWS as u64;
+        let column = |seed: u64| {
+            let value = |i: u64| (hash(seed, i) % (300 * seed)) as f64;
+            Coded::of(&Values::Numeric((0..n).map(value).collect()))
+        };
+        let columns: Vec<Coded> = (1..5).map(column).collect();
+        let label =
+            |i: u64| u32::from(hash(1, i) % 300 > 100) ^ u32::from(hash(9, i).is_multiple_of(10));
+        let labels: Vec<u32> = (0..n).map(label).collect();
+        let table = log_table(n as usize);
+        let ground = Ground {
+            columns: &columns,
+            classes: 2,
+            table: &table,
+        };
+        let rows: Vec<u32> = (0..n as u32).collect();
+        // Where equal rows have different labels, the majority is what is to be learnt.
+        let problem_groups = crate::problem::Groups::of(&columns, n as usize);
+        let agreed = problem_groups.consensus(&labels, &rows, 2);
+        let tree = grow(ground, rows.clone(), &agreed, &labels);
+        let mut whole = rows;
+        let mut growing = Growing::new(ground, &agreed, &labels, &whole);
+        assert!(growing.grow(&mut whole, 0, 0).is_empty());
+        assert!(tree.splits() > 1000, "{}", tree.splits());
+        assert_eq!(tree.depth, growing.tree.depth);
+        assert!(walk(&tree) == walk(&growing.tree));
+    }
 }

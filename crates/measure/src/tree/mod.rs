@@ -10,6 +10,7 @@
 //! Questions: whether a number, or a text column with over 64 values, is up to a cut, missing cells
 //! on the side that is better; whether a category is this one, missing being one of them.
 
+pub(crate) mod compare;
 mod grow;
 mod prune;
 

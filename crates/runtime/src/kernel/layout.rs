@@ -47,6 +47,10 @@ fn typed<T: Element>(op: &Op, layout: &Layout, inputs: &[View], y: &mut Out) -> 
                 out(y),
             );
         }
+        Layout::Pad { padding, value } if y.1.dtype == DType::F32 => {
+            let shape = y.1.shape.clone();
+            pad(x.f32(), x.shape(), padding, *value, &shape, out(y));
+        }
         Layout::SliceGrad { .. }
         | Layout::Pad { .. }
         | Layout::Extend { .. }
@@ -92,6 +96,33 @@ fn move_block<T: Element>(
                 .enumerate()
                 .for_each(|(j, y)| *y = x[at + j * step[last]]);
         }
+    }
+}
+
+/// Fills `y` with `value` and copies `x` into it, a row at a time.
+fn pad(
+    x: &[f32],
+    x_shape: &[usize],
+    padding: &[[usize; 2]],
+    value: f32,
+    y_shape: &[usize],
+    y: &mut [f32],
+) {
+    y.fill(value);
+    let Some((&row, outer)) = x_shape.split_last() else {
+        return y.copy_from_slice(x);
+    };
+    if x.is_empty() {
+        return;
+    }
+    let strides = bantam_core::tensor::strides(y_shape);
+    for (i, x) in x.chunks_exact(row).enumerate() {
+        let (mut rest, mut at) = (i, padding[outer.len()][0]);
+        for axis in (0..outer.len()).rev() {
+            at += (padding[axis][0] + rest % outer[axis]) * strides[axis];
+            rest /= outer[axis];
+        }
+        y[at..at + row].copy_from_slice(x);
     }
 }
 

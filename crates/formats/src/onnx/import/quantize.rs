@@ -222,7 +222,7 @@ fn per_channel(
 /// of the right operand.
 fn centred(c: &mut Context, x: ValueId, zero: Option<ValueId>, left: bool) -> ValueId {
     let zero = zero.map(|z| match (left, c.rank(z)) {
-        (true, Some(1)) if !c.constant(z).is_some_and(|t| t.len() == 1) => c.unsqueeze(z, &[1]),
+        (true, Some(1)) if c.constant(z).is_none_or(|t| t.len() != 1) => c.unsqueeze(z, &[1]),
         _ => z,
     });
     shifted(c, x, zero, DType::I32)
@@ -266,7 +266,7 @@ fn q_linear_matmul(c: &mut Context, x: Inputs) -> Result<ValueId> {
     let y = c.matmul(left, right);
     let y = c.cast(y, DType::F64);
     let row = |c: &mut Context, s: ValueId| match c.rank(s) {
-        Some(1) if !c.constant(s).is_some_and(|t| t.len() == 1) => c.unsqueeze(s, &[1]),
+        Some(1) if c.constant(s).is_none_or(|t| t.len() != 1) => c.unsqueeze(s, &[1]),
         _ => s,
     };
     let wide = |c: &mut Context, s: ValueId| c.cast(s, DType::F64);

@@ -1,0 +1,415 @@
+//! Threshold sorts in parts: of rows that do not fit into memory, of several files, of several
+//! machines.
+//!
+//! A [`Partial`] holds the sorted sums of the rows it has seen, each with how many rows of each class
+//! have it, and the [`Ruler`] that made them. Partials with the same ruler merge, in any order and
+//! grouping, into what one pass over all their rows gives, exactly; a summary that is smaller than its
+//! distinct sums cannot do that, because rows of another part may fall in between any two of them.
+//! Sums beyond the memory limit are spilled, sorted, to temporary files and merged when they are
+//! counted. The same partial can be written to a file, a few bytes a row, and read elsewhere.
+
+mod count;
+mod file;
+mod spool;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bantam_data::{Chunk, ChunkColumn, MISSING, ReadOptions, Sample, Values, for_each_chunk};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::bits::{entropy_bits, null_changes};
+use crate::error::{Error, ErrorKind, Result};
+use crate::null::Permuted;
+use crate::problem::{self, Problem};
+use crate::ruler::{Cells, Ruler};
+use crate::threshold::{Method, Readings, ThresholdSort};
+pub(crate) use count::Shuffles;
+use spool::{Body, Spool};
+
+/// Bits of the class in a packed key; the rest is the sum.
+const CLASS_BITS: u32 = 10;
+
+/// What is known of all rows of a partial but their sums.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    /// Name of the target.
+    pub target: String,
+    /// Names of the classes in order.
+    pub classes: Vec<String>,
+    /// Rows of each class.
+    pub class_counts: Vec<u64>,
+    /// Rows left out because their target is missing.
+    pub rows_without_label: u64,
+    /// Cells without a value, among the columns of the ruler.
+    pub missing_cells: u64,
+    /// What made the sums.
+    pub ruler: Ruler,
+}
+
+/// The sorted sums of some rows.
+#[derive(Debug)]
+pub struct Partial {
+    head: Head,
+    bodies: Vec<Body>,
+}
+
+/// How rows are collected.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Bytes of sums in memory, about at most; more are spilled to the folder for temporary files.
+    pub max_bytes: u64,
+}
+
+impl Head {
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        self.class_counts.iter().sum()
+    }
+
+    /// Entropy of the labels, bits a row.
+    pub fn entropy_bits(&self) -> f64 {
+        entropy_bits(&self.counts())
+    }
+
+    /// Share of rows that are right when the most frequent class is always guessed.
+    pub fn best_guess(&self) -> f64 {
+        let most = self.class_counts.iter().max().copied().unwrap_or(0);
+        most as f64 / self.rows().max(1) as f64
+    }
+
+    fn counts(&self) -> Vec<usize> {
+        self.class_counts.iter().map(|&c| c as usize).collect()
+    }
+}
+
+impl Partial {
+    /// The rows of a problem in memory.
+    pub fn of(problem: &Problem, ruler: Ruler, target: &str) -> Partial {
+        let sums = ruler.sums_of(&problem.columns);
+        let rows = sums.into_par_iter().zip(&problem.labels);
+        let keys = rows.map(|(sum, &label)| pack(sum, label)).collect();
+        let missing: usize = problem.columns.iter().map(|c| c.values.missing()).sum();
+        Partial {
+            head: Head {
+                target: target.to_owned(),
+                classes: problem.classes.clone(),
+                class_counts: problem.class_counts().iter().map(|&c| c as u64).collect(),
+                rows_without_label: problem.rows_without_label as u64,
+                missing_cells: missing as u64,
+                ruler,
+            },
+            bodies: vec![Body::memory(keys)],
+        }
+    }
+
+    /// Reads all rows of a CSV or Parquet file that may be larger than memory and adds them up by
+    /// `ruler`. `sample` is what [`bantam_data::sample_table`] said of the file and its `target`.
+    ///
+    /// Errs as the readers do, when the target is not classes, and when the disk is full.
+    pub fn read(
+        path: &Path,
+        options: &ReadOptions,
+        (sample, target): (&Sample, &str),
+        ruler: Ruler,
+        memory: Memory,
+    ) -> Result<Partial> {
+        let goal = Goal::of(sample, target)?;
+        let mut layout = ruler.layout();
+        let target_layout = bantam_data::Layout::of(&sample.table, &[target])?;
+        layout.columns.extend(target_layout.columns);
+        let spool = Spool::new(memory.max_bytes);
+        let counts = Mutex::new(vec![0u64; goal.classes.len()]);
+        let (missing, without_label) = (AtomicU64::new(0), AtomicU64::new(0));
+        let failed = Mutex::new(None);
+        let visit = |chunk: &Chunk| -> bantam_data::Result<()> {
+            let found = match add(chunk, &ruler, &goal) {
+                Ok(found) => found,
+                Err(error) => {
+                    let message = error.to_string();
+                    *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                    return Err(bantam_data::Error::new(
+                        bantam_data::ErrorKind::Target,
+                        message,
+                    ));
+                }
+            };
+            missing.fetch_add(found.missing, Ordering::Relaxed);
+            without_label.fetch_add(found.without_label, Ordering::Relaxed);
+            let mut counts = counts.lock().unwrap_or_else(|e| e.into_inner());
+            for key in &found.keys {
+                counts[class_of(*key) as usize] += 1;
+            }
+            drop(counts);
+            spool.push(found.keys).map_err(bantam_data::Error::io)
+        };
+        for_each_chunk(path, options, &layout, &visit)?;
+        Ok(Partial {
+            head: Head {
+                target: target.to_owned(),
+                classes: goal.classes,
+                class_counts: counts.into_inner().unwrap_or_else(|e| e.into_inner()),
+                rows_without_label: without_label.into_inner(),
+                missing_cells: missing.into_inner(),
+                ruler,
+            },
+            bodies: spool.finish().map_err(spilling)?,
+        })
+    }
+
+    /// What is known of all rows.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The rows of all `parts`, in whatever order they are given.
+    ///
+    /// Errs when there is none, or when two have different rulers or targets: sums of different
+    /// rulers cannot be compared.
+    pub fn merge(parts: Vec<Partial>) -> Result<Partial> {
+        let mut parts = parts.into_iter();
+        let Some(first) = parts.next() else {
+            return Err(Error::new(
+                ErrorKind::Rows,
+                "there are no partial results to merge",
+            ));
+        };
+        let mut all = vec![first];
+        for part in parts {
+            agree(&all[0].head, &part.head)?;
+            all.push(part);
+        }
+        let mut classes: Vec<String> = all.iter().flat_map(|p| p.head.classes.clone()).collect();
+        sort_classes(&mut classes);
+        problem::check_class_count(classes.len())?;
+        let mut head = Head {
+            class_counts: vec![0; classes.len()],
+            classes,
+            rows_without_label: 0,
+            missing_cells: 0,
+            ..all[0].head.clone()
+        };
+        let mut bodies = Vec::new();
+        for part in all {
+            let place = |name: &String| {
+                let at = head.classes.iter().position(|c| c == name);
+                at.expect("the union has all classes") as u32
+            };
+            let map: Vec<u32> = part.head.classes.iter().map(place).collect();
+            for (&class, count) in map.iter().zip(&part.head.class_counts) {
+                head.class_counts[class as usize] += count;
+            }
+            head.rows_without_label += part.head.rows_without_label;
+            head.missing_cells += part.head.missing_cells;
+            bodies.extend(part.bodies.into_iter().map(|body| body.relabel(&map)));
+        }
+        Ok(Partial { head, bodies })
+    }
+
+    /// The threshold sort of all rows, with `draws` shuffles of the labels; the draws depend on the
+    /// seed and on what the rows are, not on how they were split.
+    ///
+    /// Errs when a file cannot be read, or is damaged.
+    pub fn threshold_sort(&self, draws: usize, seed: u64) -> Result<ThresholdSort> {
+        let counts = &self.head.class_counts;
+        let counted = match &self.bodies[..] {
+            [body] if body.keys().is_some() => {
+                let keys = body.keys().unwrap_or_default();
+                count::count_keys(keys, counts, (draws, seed))
+            }
+            _ => count::count(self.entries()?, counts, (draws, seed))?,
+        };
+        let changes = counted.runs.changes as usize;
+        let null = null_changes(&self.head.counts());
+        let (rows, columns) = (self.head.rows() as usize, self.head.ruler.len());
+        Ok(ThresholdSort {
+            method: Method::Typed,
+            rows,
+            columns,
+            changes,
+            groups: counted.runs.groups as usize,
+            correct: counted.runs.correct as usize,
+            null,
+            ratio: (null > 0.0).then(|| changes as f64 / null),
+            permuted: Permuted::of(rows, changes, &counted.draws),
+            readings: Readings::of(changes, columns),
+        })
+    }
+
+    /// Writes a file that [`Partial::open`] reads; it is whole or not there.
+    ///
+    /// Errs when it cannot be written, or another file cannot be read.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        file::write(self, path)
+    }
+
+    /// Opens a file that [`Partial::write`] wrote. Its sums stay in the file until they are counted.
+    ///
+    /// Errs when it is missing, of another kind or damaged; damage to the sums is found when they are
+    /// counted.
+    pub fn open(path: &Path) -> Result<Partial> {
+        file::open(path)
+    }
+
+    fn entries(&self) -> Result<spool::Merged<'_>> {
+        spool::Merged::of(&self.bodies)
+    }
+}
+
+/// A sum and a class as one number, which sorts by the sum first.
+fn pack(sum: u64, class: u32) -> u64 {
+    sum << CLASS_BITS | u64::from(class)
+}
+
+fn sum_of(key: u64) -> u64 {
+    key >> CLASS_BITS
+}
+
+fn class_of(key: u64) -> u32 {
+    (key & ((1 << CLASS_BITS) - 1)) as u32
+}
+
+/// Error of temporary files.
+fn spilling(e: std::io::Error) -> Error {
+    let folder = std::env::temp_dir();
+    let message = format!("temporary files in {}: {e}", folder.display());
+    let error = Error::new(ErrorKind::Io, message).because(e);
+    error.with_hint("set TMPDIR to a folder with more room")
+}
+
+/// The classes of a target and how its cells name them.
+struct Goal {
+    classes: Vec<String>,
+    /// Class numbers, where the target is numbers; cells are codes of the classes otherwise.
+    numbers: Option<Vec<f64>>,
+}
+
+impl Goal {
+    fn of(sample: &Sample, target: &str) -> Result<Goal> {
+        let values = &sample.target_values;
+        match &sample.table.column(target)?.values {
+            Values::Categorical { levels, .. } => {
+                problem::check_class_count(levels.len()).map_err(|e| e.in_column(target))?;
+                Ok(Goal {
+                    classes: levels.clone(),
+                    numbers: None,
+                })
+            }
+            Values::Numeric(_) => {
+                let parsed = values.iter().filter_map(|v| v.parse::<f64>().ok());
+                let mut numbers: Vec<f64> = parsed.map(|x| x + 0.0).collect();
+                numbers.sort_by(f64::total_cmp);
+                numbers.dedup();
+                let goal = Values::Numeric(numbers.clone());
+                let rows: Vec<usize> = (0..numbers.len()).collect();
+                let options = problem::Options::default();
+                let (_, classes) =
+                    problem::classes(&goal, &rows, &options).map_err(|e| e.in_column(target))?;
+                Ok(Goal {
+                    classes,
+                    numbers: Some(numbers),
+                })
+            }
+        }
+    }
+
+    /// Class of each row, [`MISSING`] without one.
+    fn labels(&self, cells: &ChunkColumn) -> Result<Vec<u32>> {
+        let unknown = || {
+            let message = "the target has a value that it had not when the file was sampled";
+            Error::new(ErrorKind::Value, message).with_hint("did the file change meanwhile?")
+        };
+        match (cells, &self.numbers) {
+            (ChunkColumn::Codes(codes), _) => match codes.contains(&bantam_data::UNSEEN) {
+                false => Ok(codes.clone()),
+                true => Err(unknown()),
+            },
+            (ChunkColumn::Numbers(values), Some(numbers)) => {
+                let of: HashMap<u64, u32> = numbers.iter().map(|x| x.to_bits()).zip(0..).collect();
+                let class = |x: &f64| match x.is_nan() {
+                    true => Ok(MISSING),
+                    false => of.get(&(x + 0.0).to_bits()).copied().ok_or_else(unknown),
+                };
+                values.iter().map(class).collect()
+            }
+            (ChunkColumn::Numbers(_), None) => Err(unknown()),
+        }
+    }
+}
+
+/// What a chunk adds.
+struct Added {
+    keys: Vec<u64>,
+    missing: u64,
+    without_label: u64,
+}
+
+fn add(chunk: &Chunk, ruler: &Ruler, goal: &Goal) -> Result<Added> {
+    let (target, columns) = chunk
+        .columns
+        .split_last()
+        .expect("the target is the last column");
+    let labels = goal.labels(target)?;
+    let cells: Vec<Cells> = columns.iter().map(Cells::from).collect();
+    let sums = ruler.sums(&cells);
+    let labelled = labels.iter().filter(|&&l| l != MISSING).count();
+    let missing = |column: &ChunkColumn| match column {
+        ChunkColumn::Numbers(v) => {
+            let both = v.iter().zip(&labels);
+            both.filter(|(x, l)| x.is_nan() && **l != MISSING).count()
+        }
+        ChunkColumn::Codes(v) => {
+            let both = v.iter().zip(&labels);
+            both.filter(|(c, l)| **c == MISSING && **l != MISSING)
+                .count()
+        }
+    };
+    let rows = sums
+        .into_iter()
+        .zip(&labels)
+        .filter(|(_, l)| **l != MISSING);
+    Ok(Added {
+        missing: columns.iter().map(missing).sum::<usize>() as u64,
+        without_label: (labels.len() - labelled) as u64,
+        keys: rows.map(|(sum, &label)| pack(sum, label)).collect(),
+    })
+}
+
+/// Errs unless sums of `a` and `b` can be compared.
+fn agree(a: &Head, b: &Head) -> Result<()> {
+    if a.target != b.target {
+        let message = format!("expected the target {:?}, found {:?}", a.target, b.target);
+        return Err(Error::new(ErrorKind::Shape, message));
+    }
+    let (ours, theirs): (Vec<&str>, Vec<&str>) =
+        (a.ruler.names().collect(), b.ruler.names().collect());
+    let message = match ours == theirs {
+        false => format!(
+            "expected the columns {}, found {}",
+            ours.join(", "),
+            theirs.join(", ")
+        ),
+        true if a.ruler != b.ruler => {
+            "the parts were measured with different rulers, so their sums cannot be compared".into()
+        }
+        true => return Ok(()),
+    };
+    let error = Error::new(ErrorKind::Shape, message);
+    Err(error.with_hint("measure all parts with the ruler of one of them"))
+}
+
+/// Distinct names in the order of classes: as numbers when all are, else by bytes.
+fn sort_classes(classes: &mut Vec<String>) {
+    let number = |s: &String| s.parse::<f64>().ok().filter(|x| x.is_finite());
+    classes.sort();
+    classes.dedup();
+    if classes.iter().all(|c| number(c).is_some()) {
+        classes.sort_by(|a, b| number(a).partial_cmp(&number(b)).expect("finite"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,569 @@
+//! The ruler of the typed threshold sort: where each cell of a column lies between 0 and 1.
+//!
+//! A number lies at its rank among the rows, a category at its rank by frequency, as a multiple of
+//! 2^-32, so that sums of columns are exact and do not depend on any order. A ruler is fitted once, on
+//! all rows or on a sample of them, and then places any row: parts of a table that are measured
+//! apart, with one ruler, add up to what the whole would give.
+
+use std::collections::HashMap;
+
+use bantam_data::{ChunkColumn, Column, MISSING, Values, hash};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::codes::sortable;
+use crate::error::{Error, ErrorKind, Result};
+
+/// 1 as a fixed-point number.
+const ONE: u64 = 1 << 32;
+/// A missing number is in the middle; its indicator, a column of 0 and 1, adds the one.
+const MISSING_NUMBER: u64 = ONE / 2 + ONE;
+/// A category that the fit has not seen, or a missing cell where it saw none: past the rarest.
+const UNSEEN_LEVEL: u64 = ONE;
+/// Most distinct numbers of a column that have a mark of their own; quantiles do beyond, and numbers
+/// between two marks lie between their places in proportion.
+const MOST_MARKS: usize = 4096;
+/// Most rows that a ruler is fitted on; a sample is taken of more.
+pub(crate) const FIT_ROWS: usize = 100_000;
+/// Rows placed at a time, so that their sums stay in the cache.
+const BLOCK: usize = 4096;
+/// Cells of the table that shortens the search for a mark.
+const CELLS: usize = 4096;
+
+/// Where cells lie.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ruler {
+    columns: Vec<Scale>,
+}
+
+/// Where the cells of a column lie.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Scale {
+    name: String,
+    marks: Marks,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Marks {
+    /// Ascending numbers and their places.
+    Numbers { values: Vec<f64>, places: Vec<u64> },
+    /// Categories, their places, and that of a missing cell.
+    Levels {
+        levels: Vec<String>,
+        places: Vec<u64>,
+        missing: u64,
+    },
+}
+
+impl Ruler {
+    /// A ruler for `columns`, fitted on their rows, or on a sample of 100,000 of them.
+    pub fn fit(columns: &[Column], seed: u64) -> Ruler {
+        let n = columns.first().map_or(0, |c| c.values.len());
+        let rows = (n > FIT_ROWS).then(|| sample(n, seed));
+        let scale = |c: &Column| {
+            let marks = match &rows {
+                Some(rows) => marks(&c.values.select(rows)),
+                None => marks(&c.values),
+            };
+            Scale {
+                name: c.name.clone(),
+                marks,
+            }
+        };
+        Ruler {
+            columns: columns.par_iter().map(scale).collect(),
+        }
+    }
+
+    /// Names of the columns, in the order in which rows have them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|c| c.name.as_str())
+    }
+
+    /// Number of columns.
+    pub fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Whether there are no columns.
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// What the columns must look like to be placed.
+    pub fn layout(&self) -> bantam_data::Layout {
+        let column = |c: &Scale| bantam_data::LayoutColumn {
+            name: c.name.clone(),
+            levels: match &c.marks {
+                Marks::Numbers { .. } => None,
+                Marks::Levels { levels, .. } => Some(levels.clone()),
+            },
+        };
+        bantam_data::Layout {
+            columns: self.columns.iter().map(column).collect(),
+        }
+    }
+
+    /// Errs when a ruler that was read from a file is not one.
+    pub(crate) fn check(&self) -> Result<()> {
+        let wrong = |c: &Scale, what: &str| {
+            Err(Error::new(ErrorKind::Format, format!("its ruler has {what}")).in_column(&c.name))
+        };
+        for column in &self.columns {
+            let (places, missing) = match &column.marks {
+                Marks::Numbers { values, places } => {
+                    let ascend = values.windows(2).all(|w| w[0] < w[1]);
+                    if values.len() != places.len() || values.is_empty() || !ascend {
+                        return wrong(column, "marks that do not ascend");
+                    }
+                    if !places.is_sorted() {
+                        return wrong(column, "places that do not ascend");
+                    }
+                    (places, 0)
+                }
+                Marks::Levels {
+                    levels,
+                    places,
+                    missing,
+                } => {
+                    if levels.len() != places.len() {
+                        return wrong(column, "as many places as categories");
+                    }
+                    (places, *missing)
+                }
+            };
+            if places.iter().any(|&p| p > ONE) || missing > ONE {
+                return wrong(column, "a place beyond 1");
+            }
+        }
+        Ok(())
+    }
+
+    /// Sums of the places of each row of `columns`, which are those of the ruler.
+    ///
+    /// # Panics
+    /// When the columns are not those that [`Ruler::layout`] says.
+    pub(crate) fn sums(&self, columns: &[Cells]) -> Vec<u64> {
+        assert_eq!(columns.len(), self.len(), "a ruler fits its own columns");
+        let n = columns.first().map_or(0, Cells::len);
+        let placers: Vec<Placer> = self.columns.iter().map(|c| Placer::of(&c.marks)).collect();
+        let mut sums = vec![0u64; n];
+        let block = |(i, sums): (usize, &mut [u64])| {
+            let rows = i * BLOCK..i * BLOCK + sums.len();
+            for (placer, column) in placers.iter().zip(columns) {
+                placer.add(column, rows.clone(), sums);
+            }
+        };
+        sums.par_chunks_mut(BLOCK).enumerate().for_each(block);
+        sums
+    }
+
+    /// [`Ruler::sums`] of columns of a table that are of the types of this ruler, whatever their
+    /// levels are.
+    pub(crate) fn sums_of(&self, columns: &[Column]) -> Vec<u64> {
+        let codes: Vec<Option<Vec<u32>>> = self
+            .columns
+            .iter()
+            .zip(columns)
+            .map(|(scale, column)| match (&scale.marks, &column.values) {
+                (Marks::Levels { levels, .. }, Values::Categorical { codes, levels: own })
+                    if levels != own =>
+                {
+                    Some(recode(codes, own, levels))
+                }
+                _ => None,
+            })
+            .collect();
+        let cells = columns
+            .iter()
+            .zip(&codes)
+            .map(|(c, recoded)| match (recoded, &c.values) {
+                (Some(codes), _) => Cells::Codes(codes),
+                (None, Values::Numeric(v)) => Cells::Numbers(v),
+                (None, Values::Categorical { codes, .. }) => Cells::Codes(codes),
+            });
+        self.sums(&cells.collect::<Vec<_>>())
+    }
+}
+
+/// Codes of other levels as codes of `levels`.
+fn recode(codes: &[u32], own: &[String], levels: &[String]) -> Vec<u32> {
+    let of: HashMap<&str, u32> = levels.iter().map(String::as_str).zip(0..).collect();
+    let new = |level: &String| of.get(level.as_str()).copied();
+    let new: Vec<u32> = own
+        .iter()
+        .map(|l| new(l).unwrap_or(bantam_data::UNSEEN))
+        .collect();
+    let code = |&c: &u32| if c == MISSING { c } else { new[c as usize] };
+    codes.iter().map(code).collect()
+}
+
+/// Cells to be placed.
+#[derive(Clone, Copy)]
+pub(crate) enum Cells<'a> {
+    Numbers(&'a [f64]),
+    Codes(&'a [u32]),
+}
+
+impl Cells<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Cells::Numbers(v) => v.len(),
+            Cells::Codes(v) => v.len(),
+        }
+    }
+}
+
+impl<'a> From<&'a ChunkColumn> for Cells<'a> {
+    fn from(column: &'a ChunkColumn) -> Cells<'a> {
+        match column {
+            ChunkColumn::Numbers(v) => Cells::Numbers(v),
+            ChunkColumn::Codes(v) => Cells::Codes(v),
+        }
+    }
+}
+
+/// The rows that a reader of a file larger than memory would keep for its sample.
+fn sample(n: usize, seed: u64) -> Vec<usize> {
+    // Only hashes that may be among the least are kept.
+    let share = 1.1 * FIT_ROWS as f64 / n as f64 + 1e-9;
+    let cut = if share < 1.0 {
+        (share * u64::MAX as f64) as u64
+    } else {
+        u64::MAX
+    };
+    let hashed = |cut: u64| -> Vec<(u64, usize)> {
+        let rows = (0..n).into_par_iter().map(|i| (hash(seed, i as u64), i));
+        rows.filter(|h| h.0 <= cut).collect()
+    };
+    let mut kept = hashed(cut);
+    if kept.len() <= FIT_ROWS {
+        kept = hashed(u64::MAX);
+    }
+    kept.select_nth_unstable(FIT_ROWS);
+    let mut rows: Vec<usize> = kept[..FIT_ROWS].iter().map(|&(_, i)| i).collect();
+    rows.sort_unstable();
+    rows
+}
+
+fn marks(values: &Values) -> Marks {
+    match values {
+        Values::Numeric(v) => {
+            let mut keys: Vec<(u64, f64)> = v
+                .iter()
+                .filter(|x| !x.is_nan())
+                .map(|&x| (sortable(x), x + 0.0))
+                .collect();
+            keys.sort_unstable_by_key(|k| k.0);
+            let mut distinct: Vec<(f64, u64)> = Vec::new();
+            for group in keys.chunk_by(|a, b| a.0 == b.0) {
+                distinct.push((group[0].1, group.len() as u64));
+            }
+            let counts: Vec<u64> = distinct.iter().map(|d| d.1).collect();
+            let places = middles(&counts);
+            let kept = thinned(&counts);
+            Marks::Numbers {
+                values: kept.iter().map(|&i| distinct[i].0).collect(),
+                places: kept.iter().map(|&i| places[i]).collect(),
+            }
+        }
+        Values::Categorical { codes, levels } => {
+            let mut counts = vec![0u64; levels.len() + 1];
+            for &code in codes {
+                counts[if code == MISSING {
+                    levels.len()
+                } else {
+                    code as usize
+                }] += 1;
+            }
+            let mut order: Vec<usize> = (0..counts.len()).filter(|&l| counts[l] > 0).collect();
+            order.sort_by_key(|&level| (std::cmp::Reverse(counts[level]), level));
+            let sorted: Vec<u64> = order.iter().map(|&level| counts[level]).collect();
+            let mut places = vec![UNSEEN_LEVEL; counts.len()];
+            for (&level, place) in order.iter().zip(middles(&sorted)) {
+                places[level] = place;
+            }
+            Marks::Levels {
+                missing: places.pop().expect("one more than levels"),
+                levels: levels.clone(),
+                places,
+            }
+        }
+    }
+}
+
+/// The middle of each value's share of the rows; one value is at 0, two are at 0 and 1.
+fn middles(counts: &[u64]) -> Vec<u64> {
+    let total: u64 = counts.iter().sum();
+    let mut below = 0;
+    let place = |(i, &count): (usize, &u64)| {
+        let middle = u128::from(2 * below + count) << 32;
+        below += count;
+        match counts.len() {
+            1 => 0,
+            2 => i as u64 * ONE,
+            _ => (middle / u128::from(2 * total)) as u64,
+        }
+    };
+    counts.iter().enumerate().map(place).collect()
+}
+
+/// Indices of the values that get a mark: all, or those at equal steps of the rows, ends included.
+fn thinned(counts: &[u64]) -> Vec<usize> {
+    if counts.len() <= MOST_MARKS {
+        return (0..counts.len()).collect();
+    }
+    let total: u64 = counts.iter().sum();
+    let steps = MOST_MARKS as u64 - 1;
+    let (mut at, mut up_to) = (0, counts[0]);
+    let mut kept = Vec::with_capacity(MOST_MARKS);
+    for step in 0..=steps {
+        let row = (u128::from(total - 1) * u128::from(step) / u128::from(steps)) as u64;
+        while up_to <= row {
+            at += 1;
+            up_to += counts[at];
+        }
+        if kept.last() != Some(&at) {
+            kept.push(at);
+        }
+    }
+    kept
+}
+
+/// Marks made ready for many cells.
+enum Placer<'a> {
+    Numbers(Search<'a>),
+    Levels { places: &'a [u64], missing: u64 },
+}
+
+/// Finds the mark below a number: a table over the range gives the few marks to be searched.
+struct Search<'a> {
+    values: &'a [f64],
+    places: &'a [u64],
+    /// Place a unit of the number, between a mark and the next.
+    slopes: Vec<f64>,
+    /// Cells a unit of the number.
+    scale: f64,
+    /// Marks that lie in cells before each one.
+    before: Vec<u32>,
+}
+
+impl<'a> Placer<'a> {
+    fn of(marks: &'a Marks) -> Placer<'a> {
+        match marks {
+            Marks::Numbers { values, places } => Placer::Numbers(Search::of(values, places)),
+            Marks::Levels {
+                places, missing, ..
+            } => Placer::Levels {
+                places,
+                missing: *missing,
+            },
+        }
+    }
+
+    /// Adds the places of `rows` to `sums`.
+    fn add(&self, column: &Cells, rows: std::ops::Range<usize>, sums: &mut [u64]) {
+        match (self, column) {
+            (Placer::Numbers(search), Cells::Numbers(values)) => {
+                for (sum, &x) in sums.iter_mut().zip(&values[rows]) {
+                    *sum += search.place(x);
+                }
+            }
+            (Placer::Levels { places, missing }, Cells::Codes(codes)) => {
+                for (sum, &code) in sums.iter_mut().zip(&codes[rows]) {
+                    *sum += match places.get(code as usize) {
+                        Some(place) => *place,
+                        None if code == MISSING => *missing,
+                        None => UNSEEN_LEVEL,
+                    };
+                }
+            }
+            _ => panic!("numbers are placed among numbers and categories among categories"),
+        }
+    }
+}
+
+impl<'a> Search<'a> {
+    fn of(values: &'a [f64], places: &'a [u64]) -> Search<'a> {
+        let between = values.windows(2).zip(places.windows(2));
+        let slope = |(v, p): (&[f64], &[u64])| (p[1] - p[0]) as f64 / (v[1] - v[0]);
+        let slopes = between.map(slope).collect();
+        let range = values.last().unwrap_or(&0.0) - values.first().unwrap_or(&0.0);
+        let scale = if range.is_finite() && range > 0.0 {
+            (CELLS as f64 - 1.0) / range
+        } else {
+            0.0
+        };
+        let mut search = Search {
+            values,
+            places,
+            slopes,
+            scale: if scale.is_finite() { scale } else { 0.0 },
+            before: vec![0; CELLS + 1],
+        };
+        for &value in values {
+            let cell = search.cell(value);
+            search.before[cell + 1] += 1;
+        }
+        for i in 0..CELLS {
+            search.before[i + 1] += search.before[i];
+        }
+        search
+    }
+
+    /// Never falls where `x` rises.
+    fn cell(&self, x: f64) -> usize {
+        // Saturates, so numbers beyond the range are in the outermost cells.
+        (((x - self.values[0]) * self.scale) as usize).min(CELLS - 1)
+    }
+
+    fn place(&self, x: f64) -> u64 {
+        if x.is_nan() || self.values.is_empty() {
+            return MISSING_NUMBER;
+        }
+        let cell = self.cell(x);
+        let (from, to) = (self.before[cell] as usize, self.before[cell + 1] as usize);
+        let upto = from + self.values[from..to].partition_point(|v| *v <= x);
+        let Some(mark) = upto.checked_sub(1) else {
+            return 0;
+        };
+        match self.slopes.get(mark) {
+            // The slope is 0 where the distance of two marks is no number.
+            Some(slope) => {
+                let more = ((x - self.values[mark]) * slope) as u64;
+                (self.places[mark] + more).min(self.places[mark + 1])
+            }
+            None if x > self.values[mark] && self.values.len() > 1 => ONE,
+            None => self.places[mark],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn places(column: &Column, cells: &Column) -> Vec<u64> {
+        Ruler::fit(std::slice::from_ref(column), 0).sums_of(std::slice::from_ref(cells))
+    }
+
+    #[test]
+    fn places_of_cells() {
+        let nan = f64::NAN;
+        let number = |v: Vec<f64>| Column::numeric("c", v);
+        let text = |v: &[Option<&str>]| Column::categorical("c", v);
+        let cases = [
+            (
+                "numbers",
+                number(vec![5.0, 1.0, 5.0, 9.0]),
+                number(vec![1.0, 5.0, 9.0, 3.0, 0.0, 10.0, nan]),
+                vec![
+                    ONE / 8,
+                    ONE / 2,
+                    7 * ONE / 8,
+                    5 * ONE / 16,
+                    0,
+                    ONE,
+                    3 * ONE / 2,
+                ],
+            ),
+            (
+                "two",
+                number(vec![5.0, nan, 3.0]),
+                number(vec![3.0, 5.0, nan, 4.0, 7.0]),
+                vec![0, ONE, 3 * ONE / 2, ONE / 2, ONE],
+            ),
+            (
+                "one",
+                number(vec![5.0]),
+                number(vec![5.0, 6.0, 4.0]),
+                vec![0, 0, 0],
+            ),
+            (
+                "no numbers",
+                number(vec![nan]),
+                number(vec![nan, 4.0]),
+                vec![3 * ONE / 2, 3 * ONE / 2],
+            ),
+            (
+                "frequency",
+                text(&[Some("a"), Some("b"), Some("b"), None]),
+                text(&[Some("a"), Some("b"), None, Some("c")]),
+                vec![5 * ONE / 8, ONE / 4, 7 * ONE / 8, ONE],
+            ),
+            (
+                "there or not",
+                text(&[Some("a"), None]),
+                text(&[Some("a"), None]),
+                vec![0, ONE],
+            ),
+            (
+                "far apart",
+                number(vec![-f64::MAX, 0.0, f64::MAX]),
+                number(vec![-f64::MAX, 0.0, 1.0, f64::MAX]),
+                vec![ONE / 6, ONE / 2, ONE / 2, 5 * ONE / 6],
+            ),
+        ];
+        for (name, column, cells, expected) in cases {
+            assert_eq!(places(&column, &cells), expected, "{name}");
+        }
+    }
+
+    /// The slow twin of the search: looks at every mark.
+    fn reference_place(values: &[f64], places: &[u64], x: f64) -> u64 {
+        if x.is_nan() {
+            return MISSING_NUMBER;
+        }
+        let Some(below) = values.iter().rposition(|v| *v <= x) else {
+            return 0;
+        };
+        if below + 1 == values.len() {
+            return if x > values[below] && values.len() > 1 {
+                ONE
+            } else {
+                places[below]
+            };
+        }
+        let slope =
+            (places[below + 1] - places[below]) as f64 / (values[below + 1] - values[below]);
+        (places[below] + ((x - values[below]) * slope) as u64).min(places[below + 1])
+    }
+
+    proptest! {
+        #[test]
+        fn the_search_agrees_with_its_slow_twin(
+            mut fit in prop::collection::vec(prop_oneof![-1e3f64..1e3, Just(0.5), -1e300f64..1e300], 1..400),
+            cells in prop::collection::vec(prop_oneof![-2e3f64..2e3, Just(0.5), -2e300f64..2e300], 1..100),
+        ) {
+            let cells: Vec<f64> = cells.into_iter().chain(fit.iter().copied()).collect();
+            let found = places(&Column::numeric("c", fit.clone()), &Column::numeric("c", cells.clone()));
+            fit.sort_by(f64::total_cmp);
+            let Marks::Numbers { values, places } = marks(&Values::Numeric(fit)) else { unreachable!() };
+            for (&x, found) in cells.iter().zip(found) {
+                prop_assert_eq!(found, reference_place(&values, &places, x), "{}", x);
+            }
+        }
+    }
+
+    #[test]
+    fn many_numbers_keep_their_order_and_nearly_their_rank() {
+        let n = 50_000u64;
+        let value = |i: u64| ((hash(1, i) >> 20) as f64).powi(3);
+        let values: Vec<f64> = (0..n).map(value).collect();
+        let column = Column::numeric("c", values.clone());
+        let Marks::Numbers { values: kept, .. } = marks(&column.values) else {
+            panic!("numbers")
+        };
+        assert_eq!(kept.len(), MOST_MARKS);
+        let found = places(&column, &column);
+        let mut order: Vec<usize> = (0..n as usize).collect();
+        order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+        assert!(order.windows(2).all(|w| found[w[0]] < found[w[1]]));
+        for (rank, &row) in order.iter().enumerate() {
+            let off = found[row] as f64 / ONE as f64 - (rank as f64 + 0.5) / n as f64;
+            assert!(off.abs() < 1.0 / MOST_MARKS as f64, "{rank}: {off}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Sorting and counting of many keys on all cores.
+//!
+//! Keys are dealt to 2,048 buckets by their leading bits and each bucket is sorted in the cache. Groups
+//! of equal keys are counted in pieces that begin with a group, whose counts add up in any grouping.
+
+use rayon::prelude::*;
+
+use crate::runs::{Counted, Counter};
+
+/// Buckets of a deal.
+const BUCKETS: usize = 1 << 11;
+/// Below this, a deal costs more than it saves; a bucket with more is dealt again.
+const FEW: usize = 1 << 16;
+/// Items of a piece that is counted by itself.
+const PIECE: usize = 1 << 16;
+
+/// Sorts by `key`, which has to order as the items do.
+pub(crate) fn sort_by_key<T>(mut items: Vec<T>, key: impl Fn(&T) -> u64 + Sync + Copy) -> Vec<T>
+where
+    T: Copy + Ord + Default + Send + Sync,
+{
+    if items.len() < FEW {
+        items.sort_unstable();
+        return items;
+    }
+    let ends = |(low, high): (u64, u64), item: &T| (low.min(key(item)), high.max(key(item)));
+    let join = |a: (u64, u64), b: (u64, u64)| (a.0.min(b.0), a.1.max(b.1));
+    let none = || (u64::MAX, 0);
+    let (low, high) = items.par_iter().fold(none, ends).reduce(none, join);
+    if low == high {
+        items.par_sort_unstable();
+        return items;
+    }
+    let bits = u64::BITS - (high - low).leading_zeros();
+    let shift = bits.saturating_sub(BUCKETS.trailing_zeros());
+    let bucket = |item: &T| ((key(item) - low) >> shift) as usize;
+    let length = items.len().div_ceil(rayon::current_num_threads()).max(FEW);
+    let counts: Vec<Vec<usize>> = items
+        .par_chunks(length)
+        .map(|chunk| {
+            let mut counts = vec![0; BUCKETS];
+            chunk.iter().for_each(|item| counts[bucket(item)] += 1);
+            counts
+        })
+        .collect();
+    let mut dealt = vec![T::default(); items.len()];
+    // Each chunk has a place of its own in each bucket.
+    let mut places: Vec<Vec<&mut [T]>> = counts.iter().map(|_| Vec::new()).collect();
+    let mut rest = &mut dealt[..];
+    for b in 0..BUCKETS {
+        for (places, counts) in places.iter_mut().zip(&counts) {
+            let (place, more) = rest.split_at_mut(counts[b]);
+            places.push(place);
+            rest = more;
+        }
+    }
+    items
+        .par_chunks(length)
+        .zip(places)
+        .for_each(|(chunk, mut places)| {
+            let mut next = vec![0; BUCKETS];
+            for item in chunk {
+                let b = bucket(item);
+                places[b][next[b]] = *item;
+                next[b] += 1;
+            }
+        });
+    drop(items);
+    let mut buckets: Vec<&mut [T]> = Vec::with_capacity(BUCKETS);
+    let mut rest = &mut dealt[..];
+    for b in 0..BUCKETS {
+        let (bucket, more) = rest.split_at_mut(counts.iter().map(|c| c[b]).sum());
+        buckets.push(bucket);
+        rest = more;
+    }
+    buckets.into_par_iter().for_each(|bucket| {
+        if bucket.len() < FEW {
+            bucket.sort_unstable();
+        } else {
+            bucket.copy_from_slice(&sort_by_key(bucket.to_vec(), key));
+        }
+    });
+    dealt
+}
+
+/// Counts a sorted list; `key` and `class` are those of an item.
+pub(crate) fn count_sorted<T: Sync>(
+    items: &[T],
+    key: impl Fn(&T) -> u64 + Sync,
+    class: impl Fn(&T) -> u32 + Sync,
+    classes: usize,
+) -> Counted {
+    let count = |items: &[T]| {
+        let mut counter = Counter::default();
+        let mut counts = vec![0u64; classes];
+        for group in items.chunk_by(|a, b| key(a) == key(b)) {
+            if let [item] = group {
+                counter.single(class(item));
+                continue;
+            }
+            counts.fill(0);
+            group
+                .iter()
+                .for_each(|item| counts[class(item) as usize] += 1);
+            counter.group(&counts);
+        }
+        counter
+    };
+    let pieces = whole_groups(items, &key);
+    let counters: Vec<Counter> = pieces.into_par_iter().map(count).collect();
+    counters
+        .into_iter()
+        .fold(Counter::default(), Counter::then)
+        .finish()
+}
+
+/// Sizes of the groups of a sorted list, in order.
+pub(crate) fn group_sizes<'a, T>(
+    items: &'a [T],
+    key: impl Fn(&T) -> u64 + 'a,
+) -> impl Iterator<Item = u64> + 'a {
+    items
+        .chunk_by(move |a, b| key(a) == key(b))
+        .map(|group| group.len() as u64)
+}
+
+/// Pieces of a sorted list that have whole groups.
+fn whole_groups<T>(items: &[T], key: impl Fn(&T) -> u64) -> Vec<&[T]> {
+    let mut pieces = Vec::new();
+    let mut rest = items;
+    while !rest.is_empty() {
+        let mut end = PIECE.min(rest.len());
+        let last = key(&rest[end - 1]);
+        end += rest[end..].partition_point(|item| key(item) == last);
+        let (piece, more) = rest.split_at(end);
+        pieces.push(piece);
+        rest = more;
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::hash;
+    use crate::runs;
+
+    #[test]
+    fn agrees_with_the_slow_twins() {
+        let n = 3 * FEW as u64;
+        let cases: [(&str, &dyn Fn(u64) -> u64); 6] = [
+            ("spread", &|i| hash(1, i)),
+            ("few", &|i| hash(1, i) % 3),
+            ("one", &|_| 7),
+            ("narrow", &|i| (1 << 60) + hash(1, i) % 1000),
+            ("skewed", &|i| hash(1, i) >> (hash(2, i) % 64)),
+            ("one far away", &|i| {
+                if i == 5 {
+                    u64::MAX
+                } else {
+                    hash(1, i) % 100_000
+                }
+            }),
+        ];
+        for (name, make) in cases {
+            let items: Vec<(u64, u32)> =
+                (0..n).map(|i| (make(i), (hash(3, i) % 3) as u32)).collect();
+            let mut expected = items.clone();
+            expected.sort();
+            let found = sort_by_key(items, |item| item.0);
+            assert!(found == expected, "{name}");
+            let counted = count_sorted(&found, |i| i.0, |i| i.1, 3);
+            assert_eq!(
+                counted,
+                runs::count_sorted(expected.into_iter(), 3),
+                "{name}"
+            );
+            let sizes: Vec<u64> = group_sizes(&found, |i| i.0).collect();
+            assert_eq!(sizes.len() as u64, counted.groups, "{name}");
+            assert_eq!(sizes.iter().sum::<u64>(), n, "{name}");
+        }
+        assert_eq!(
+            count_sorted(&[] as &[(u64, u32)], |i| i.0, |i| i.1, 2).groups,
+            0
+        );
+    }
+}
