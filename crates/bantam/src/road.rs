@@ -106,20 +106,6 @@ pub(crate) fn training_memory(recipe: &Recipe, data: &Prepared, network: &Graph)
     Ok((memory.buffers_bytes + memory.weights_bytes) as u64 + weights * (1 + slots))
 }
 
-impl Measurements {
-    /// Both parts; errs when a number is predicted, for which there is no estimator yet.
-    pub(crate) fn both(self) -> Result<(Measured, Sized)> {
-        match (self.measured, self.sized) {
-            (Some(measured), Some(sized)) => Ok((measured, sized)),
-            _ => {
-                let message = "the target is a number, and capacity is measured for classes only";
-                let hint = "with --task classes every distinct value is a class";
-                Err(Error::new(ErrorKind::Data, message).with_hint(hint))
-            }
-        }
-    }
-}
-
 /// The rounds of pruning with their graphs.
 pub(crate) struct Rounds {
     pub(crate) records: Vec<RoundRecord>,

@@ -12,8 +12,8 @@ use bantam_formats::bantam::round_schema;
 use bantam_measure::Problem;
 
 use super::{
-    NORMALISATION_BITS, Prepared, Rows, columns, no_target, nothing_empty, part, problem, scaled,
-    split_rows, target, task,
+    MEASURED_ROWS, NORMALISATION_BITS, Prepared, Rows, columns, no_target, nothing_empty, part,
+    problem, scaled, split_rows, target, task,
 };
 use crate::folder::Folder;
 use crate::watch::Observer;
@@ -162,7 +162,8 @@ fn from_samples(
     let sample = train.samples(&rows)?;
     let every: Vec<usize> = (0..rows.len()).collect();
     let schema = scaled(recipe, fit_samples(&sample, "class", &every)?);
-    let problem = Problem::from_samples(&part(&sample, &every)?, &Default::default())?;
+    let problem =
+        Problem::from_samples(&part(&sample, &every, MEASURED_ROWS)?, &Default::default())?;
     let source = |samples: StoredSamples| -> Result<Box<dyn Source>> {
         Ok(Box::new(samples.source(&schema)?))
     };
