@@ -53,20 +53,21 @@ pub fn measure_all(
     recipe.check()?;
     let large = memory_estimate(&recipe.data.path)? > recipe.data.max_memory;
     let streamed = large && stream_columns(&recipe.data.path, &read_options(recipe))?.is_some();
-    let (measured, sized, data, all_rows) = if streamed {
-        let sampled = Sampled::of(recipe, observer)?;
-        let table = &sampled.sample.table;
-        let (measured, sized) = measure_table(recipe, options, table, &mut Silent)?;
-        let data = from_table(recipe, table, &mut Silent)?;
-        let all = sampled.sort(recipe, None)?;
-        let sort = all.threshold_sort(DRAWS, recipe.seed)?;
-        (measured, sized, data, Some(all_rows(&all, &sort)))
-    } else {
-        let (measured, sized) = measure(recipe, options, observer)?;
-        (measured, sized, prepare(recipe, &mut Silent)?, None)
+    let sampled = match streamed {
+        true => Some(Sampled::of(recipe, observer)?),
+        false => None,
+    };
+    let (measured, sized) = match &sampled {
+        Some(s) => measure_table(recipe, options, &s.sample.table, &mut Silent)?,
+        None => measure(recipe, options, observer)?,
     };
     let budget = match &sized {
+        // Only `grow` splits and encodes: what it takes is asked of data that are ready for it.
         Some(sized) if options.tolerance.is_none() => {
+            let data = match &sampled {
+                Some(s) => from_table(recipe, &s.sample.table, &mut Silent)?,
+                None => prepare(recipe, &mut Silent)?,
+            };
             let initial = road::initial(recipe, &data, Some(sized))?;
             let plan = budget::Plan {
                 recipe,
@@ -78,6 +79,14 @@ pub fn measure_all(
             Some(plan.estimate()?)
         }
         _ => None,
+    };
+    let all_rows = match sampled {
+        Some(s) => {
+            let all = s.sort(recipe, None)?;
+            let sort = all.threshold_sort(DRAWS, recipe.seed)?;
+            Some(all_rows(&all, &sort))
+        }
+        None => None,
     };
     Ok(Report {
         budget,
