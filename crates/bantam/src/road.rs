@@ -14,7 +14,7 @@ use bantam_train::{Evaluation, Fitted, evaluate, fresh};
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{self, Rates};
-use crate::codebooks::with_codebooks;
+use crate::codebooks::{codebooks, with_codebooks};
 use crate::folder::{Folder, damaged};
 use crate::prepare::Prepared;
 use crate::recipe::{self, ModelKind};
@@ -189,7 +189,7 @@ impl Road<'_> {
     /// Errs on names of weights in the recipe that fit nothing, before hours are spent.
     fn check_names(&self, initial: &Graph) -> Result<()> {
         prune(initial, &self.options().magnitude)?;
-        quantize(initial, &self.codebooks(0))?;
+        quantize(initial, &codebooks(self.recipe, 0))?;
         Ok(())
     }
 
