@@ -34,6 +34,13 @@ pub(crate) struct Tuned {
     pub(crate) epochs: Vec<Epoch>,
 }
 
+impl Tuned {
+    /// Whether validation accuracy is at least so much.
+    fn reaches(&self, least: f64) -> bool {
+        self.validation_accuracy >= least - SLACK
+    }
+}
+
 impl Road<'_> {
     /// The round whose codebooks are to be tuned first.
     pub(crate) fn first_choice(&self, rounds: &Rounds) -> usize {
@@ -67,7 +74,7 @@ impl Road<'_> {
         loop {
             let tuned = self.tuned(&rounds.records[i], least)?;
             let small = self.is_small(tuned.bytes);
-            let right = tuned.validation_accuracy >= least - SLACK;
+            let right = tuned.reaches(least);
             tried.push(tuned);
             if small && right {
                 return Ok(tried.swap_remove(tried.len() - 1));
@@ -99,7 +106,7 @@ impl Road<'_> {
                 }
             }
         }
-        let keeps = |t: &&Tuned| self.is_small(t.bytes) && t.validation_accuracy >= least - SLACK;
+        let keeps = |t: &&Tuned| self.is_small(t.bytes) && t.reaches(least);
         let best = tried.iter().filter(keeps).max_by(|a, b| {
             let accuracy = a.validation_accuracy.total_cmp(&b.validation_accuracy);
             accuracy.then(b.bytes.cmp(&a.bytes))
@@ -125,8 +132,8 @@ impl Road<'_> {
 
     fn refusal(&self, tried: &[Tuned], least: f64) -> Error {
         let budget = &self.recipe.budget;
-        let right = |t: &&Tuned| t.validation_accuracy >= least - SLACK;
-        let smallest = tried.iter().filter(right).min_by_key(|t| t.bytes);
+        let right = tried.iter().filter(|t| t.reaches(least));
+        let smallest = right.min_by_key(|t| t.bytes);
         let limit = budget.max_bytes;
         let best = tried
             .iter()
@@ -161,7 +168,7 @@ impl Road<'_> {
         let mut best: Option<Tuned> = None;
         for extra in 0..=most - bits {
             let tuned = self.tuned_with(record, extra)?;
-            let right = tuned.validation_accuracy >= least - SLACK;
+            let right = tuned.reaches(least);
             let better = |b: &Tuned| tuned.validation_accuracy > b.validation_accuracy;
             if right || best.as_ref().is_none_or(better) {
                 best = Some(tuned);
@@ -229,11 +236,6 @@ impl Road<'_> {
         self.folder.remove(&checkpoint)?;
         Ok(tuned)
     }
-
-    /// Codebooks of `extra_bits` beyond the recipe's.
-    pub(crate) fn codebooks(&self, extra_bits: u8) -> CodebookOptions {
-        codebooks(self.recipe, extra_bits)
-    }
 }
 
 /// A network as it is packed: cropped, ordered, with codebooks of `extra_bits` beyond the recipe's.
@@ -248,7 +250,8 @@ pub(crate) fn with_codebooks(recipe: &Recipe, graph: &Graph, extra_bits: u8) -> 
     Ok(quantize(&graph, &codebooks(recipe, extra_bits))?)
 }
 
-fn codebooks(recipe: &Recipe, extra_bits: u8) -> CodebookOptions {
+/// Codebooks of `extra_bits` beyond the recipe's.
+pub(crate) fn codebooks(recipe: &Recipe, extra_bits: u8) -> CodebookOptions {
     let settings = &recipe.quantize;
     let more = |bits: u8| (bits + extra_bits).min(8);
     CodebookOptions {

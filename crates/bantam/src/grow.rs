@@ -13,13 +13,13 @@ use crate::codebooks::Tuned;
 use crate::folder::{Folder, write_atomic};
 use crate::open::network;
 use crate::prepare::prepare;
-use crate::results::{Histogram, Measured, Packed, Part, RunResult, Sized, Stage};
+use crate::results::{Histogram, Packed, Part, RunResult, Stage};
 use crate::road::{
     MEASURED, Measurements, Road, Rounds, STAGES, coder, nonzero, score, training_memory,
     tuned_stem,
 };
 use crate::watch::Observer;
-use crate::{Error, ErrorKind, Recipe, Result, inspect, report, sizing};
+use crate::{Error, ErrorKind, Recipe, Result, inspect, report};
 
 const MODEL: &str = "model.bantam";
 const RESULT: &str = "result.json";
@@ -77,16 +77,6 @@ pub struct StageReport {
     pub stages: Vec<Stage>,
     /// The file with the network that the stage left.
     pub file: Option<PathBuf>,
-}
-
-/// Measures the data of a recipe without training anything.
-///
-/// Errs when the data cannot be read, or when a number is predicted, for which there is no estimator
-/// yet.
-pub fn measure(recipe: &Recipe, observer: &mut dyn Observer) -> Result<(Measured, Sized)> {
-    recipe.check()?;
-    let data = prepare(recipe, observer)?;
-    sizing::measure(recipe, &data)?.both()
 }
 
 /// Runs the whole road and writes the packed file, the results and the report page.

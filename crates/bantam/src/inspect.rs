@@ -7,11 +7,14 @@ use bantam_core::schema::{Encoding, InputSchema, Schema, TargetKind};
 use bantam_core::{Graph, Weight};
 use bantam_formats::bantam as container;
 use bantam_formats::weights::Weights;
+use bantam_measure::network_capacity;
 use serde::Serialize;
 
-use crate::Result;
 use crate::open::{Content, Format, Network, damaged, fitting, open};
+use crate::predict::{PredictOptions, Predictor};
 use crate::results::{Layer, Part};
+use crate::watch::Observer;
+use crate::{Error, ErrorKind, Result};
 
 /// Everything about a file that can be told without running it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,6 +51,8 @@ pub struct Inspection {
     pub nonzero: usize,
     /// Multiply-adds for one sample.
     pub macs: u64,
+    /// What the network can hold, by the published rules and others; absent when only weights are known.
+    pub capacity: Option<Capacity>,
     /// Titles and texts that whoever wrote the file put in.
     pub notes: Vec<(String, String)>,
     /// How the file was understood, where that is not plain.
@@ -90,6 +95,60 @@ pub struct WeightInfo {
     pub elements: usize,
     /// Those that are not 0.
     pub nonzero: usize,
+}
+
+/// What a network can hold: large enough to memorise so much does not mean that it will overfit.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Capacity {
+    /// Sum over the layers.
+    pub total_bits: u64,
+    /// Layers that store something, in running order.
+    pub layers: Vec<LayerBits>,
+    /// Other ways to count, which stand beside the sum and are not added to it.
+    pub alternatives: Vec<Alternative>,
+    /// What the network makes of data, where some were given.
+    pub generalization: Option<Generalization>,
+}
+
+/// What a layer can hold.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerBits {
+    /// Name of the node.
+    pub name: String,
+    /// Operator.
+    pub op: String,
+    /// Weights that are not pruned, shared ones once.
+    pub weights: u64,
+    /// Bits.
+    pub bits: u64,
+    /// Why so many, in words.
+    pub rule: String,
+    /// `published`, `measured elsewhere` or `our extrapolation`.
+    pub status: String,
+}
+
+/// Another way to count the capacity of the network.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alternative {
+    /// The rule and its source.
+    pub rule: String,
+    /// What it comes to.
+    pub bits: f64,
+    /// `published`, `measured elsewhere` or `our extrapolation`.
+    pub status: String,
+}
+
+/// How many bits of label a network answers rightly for each bit that it can hold.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Generalization {
+    /// Rows with a known class.
+    pub rows: usize,
+    /// Rows answered rightly.
+    pub correct: u64,
+    /// Bits of the labels answered rightly, `sum -log2 p` of their classes.
+    pub label_bits: f64,
+    /// Those over the capacity; at most 1 is what a lookup table does. Absent for a capacity of 0.
+    pub bits_per_bit: Option<f64>,
 }
 
 /// What a network is fed.
@@ -189,6 +248,7 @@ fn of_network(network: &Network) -> Result<Inspection> {
         layers,
         notes: network.notes.clone(),
         notices: network.notices.clone(),
+        capacity: Some(capacity(graph)?),
         graph: graph.to_string(),
     })
 }
@@ -223,6 +283,7 @@ fn of_weights(path: &Path, weights: &Weights) -> Inspection {
         nonzero: infos.iter().map(|w| w.nonzero).sum(),
         weights: infos,
         macs: 0,
+        capacity: None,
         notes: weights.metadata.clone().into_iter().collect(),
         notices: Vec::new(),
         graph: String::new(),
@@ -276,6 +337,71 @@ fn weight_info(graph: &Graph, p: &bantam_core::graph::Parameter) -> WeightInfo {
         elements: p.weight.len(),
         nonzero: p.weight.nonzero(),
     }
+}
+
+/// As [`inspect`], and how well the network generalises to the data at `data`, in bits a bit.
+///
+/// Errs as that and as [`Predictor::predict`] do, and when the data hold no classes to compare with.
+pub fn inspect_with(
+    path: &Path,
+    architecture: Option<&str>,
+    data: &Path,
+    observer: &mut dyn Observer,
+) -> Result<Inspected> {
+    let mut inspected = inspect(path, architecture)?;
+    let mut predictor = Predictor::open(path, architecture)?;
+    let options = PredictOptions::default();
+    let summary = predictor.predict(data, &options, &mut std::io::sink(), observer)?;
+    if summary.confusion.is_empty() || summary.n == 0 {
+        let message = "expected data with the classes that the network predicts, found none";
+        return Err(Error::new(ErrorKind::Data, message).in_file(data));
+    }
+    let Some(capacity) = &mut inspected.inspection.capacity else {
+        let message = "expected a network that answers data, found weights alone";
+        return Err(Error::new(ErrorKind::Model, message).in_file(path));
+    };
+    let rows = summary.n as f64;
+    let (mut correct, mut label_bits) = (0, 0.0);
+    for (class, answers) in summary.confusion.iter().enumerate() {
+        let count: u64 = answers.iter().sum();
+        let right = answers[class];
+        correct += right;
+        if right > 0 {
+            label_bits -= right as f64 * (count as f64 / rows).log2();
+        }
+    }
+    let total = capacity.total_bits as f64;
+    capacity.generalization = Some(Generalization {
+        rows: summary.n,
+        correct,
+        label_bits,
+        bits_per_bit: (total > 0.0).then(|| label_bits / total),
+    });
+    Ok(inspected)
+}
+
+/// What `graph` can hold.
+fn capacity(graph: &Graph) -> Result<Capacity> {
+    let found = network_capacity(graph)?;
+    let layer = |l: &bantam_measure::LayerCapacity| LayerBits {
+        name: l.node.clone(),
+        op: l.op.to_owned(),
+        weights: l.weights,
+        bits: l.bits,
+        rule: l.rule.clone(),
+        status: l.ground.words().to_owned(),
+    };
+    let alternative = |a: bantam_measure::Alternative| Alternative {
+        rule: a.rule.to_owned(),
+        bits: a.bits,
+        status: a.ground.words().to_owned(),
+    };
+    Ok(Capacity {
+        total_bits: found.bits,
+        alternatives: found.alternatives().into_iter().map(alternative).collect(),
+        layers: found.layers.iter().map(layer).collect(),
+        generalization: None,
+    })
 }
 
 /// The nodes of `graph` with their shapes and costs for one sample. A weight that several nodes read

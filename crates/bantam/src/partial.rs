@@ -12,6 +12,7 @@ use bantam_measure::{Partial, Problem, Ruler, ThresholdSort};
 use serde::Serialize;
 
 use crate::budget::{self, Rates};
+use crate::measuring::{MeasureOptions, measure, measure_table};
 use crate::prepare::{columns, from_table, prepare, problem, read_options, target};
 use crate::results::{self, AllRows, Measured, Sized};
 use crate::watch::{Observer, Silent};
@@ -26,7 +27,7 @@ const CELL_BYTES: u64 = 48;
 /// Shuffles of the labels.
 const DRAWS: usize = 20;
 
-/// What is measured beyond [`measure`](crate::measure).
+/// What to do with the sums of a part of the rows.
 #[derive(Clone, Debug, Default)]
 pub struct PartialOptions {
     /// Where to put the sorted sums of all rows.
@@ -35,34 +36,60 @@ pub struct PartialOptions {
     pub ruler: Option<PathBuf>,
 }
 
-/// Measures as [`measure`](crate::measure) does. When the data are larger than the memory that the
-/// recipe allows, it measures a sample, and in addition sorts all rows.
+/// Measures all rows of the data of a recipe, without training anything that is kept, and says what
+/// `grow` would take. When the data are larger than the memory that the recipe allows, it measures a
+/// sample, and in addition sorts all rows.
 ///
-/// Errs as that does.
-pub fn measure_all(recipe: &Recipe, rates: &Rates, observer: &mut dyn Observer) -> Result<Report> {
+/// The first network and the budget are absent where a number is to be predicted and no tolerance is
+/// given.
+///
+/// Errs when the data cannot be read or there is nothing to learn from.
+pub fn measure_all(
+    recipe: &Recipe,
+    options: &MeasureOptions,
+    rates: &Rates,
+    observer: &mut dyn Observer,
+) -> Result<Report> {
     recipe.check()?;
     let large = memory_estimate(&recipe.data.path)? > recipe.data.max_memory;
     let streamed = large && stream_columns(&recipe.data.path, &read_options(recipe))?.is_some();
-    let (data, all_rows) = if streamed {
-        let sampled = Sampled::of(recipe, observer)?;
-        let data = from_table(recipe, &sampled.sample.table, &mut Silent)?;
-        let all = sampled.sort(recipe, None)?;
-        let sort = all.threshold_sort(DRAWS, recipe.seed)?;
-        (data, Some(all_rows(&all, &sort)))
-    } else {
-        (prepare(recipe, observer)?, None)
+    let sampled = match streamed {
+        true => Some(Sampled::of(recipe, observer)?),
+        false => None,
     };
-    let (measured, sized) = sizing::measure(recipe, &data)?.both()?;
-    let initial = road::initial(recipe, &data, Some(&sized))?;
-    let plan = budget::Plan {
-        recipe,
-        data: &data,
-        sized: Some(&sized),
-        initial: &initial,
-        rates,
+    let (measured, sized) = match &sampled {
+        Some(s) => measure_table(recipe, options, &s.sample.table, &mut Silent)?,
+        None => measure(recipe, options, observer)?,
+    };
+    let budget = match &sized {
+        // Only `grow` splits and encodes: what it takes is asked of data that are ready for it.
+        Some(sized) if options.tolerance.is_none() => {
+            let data = match &sampled {
+                Some(s) => from_table(recipe, &s.sample.table, &mut Silent)?,
+                None => prepare(recipe, &mut Silent)?,
+            };
+            let initial = road::initial(recipe, &data, Some(sized))?;
+            let plan = budget::Plan {
+                recipe,
+                data: &data,
+                sized: Some(sized),
+                initial: &initial,
+                rates,
+            };
+            Some(plan.estimate()?)
+        }
+        _ => None,
+    };
+    let all_rows = match sampled {
+        Some(s) => {
+            let all = s.sort(recipe, None)?;
+            let sort = all.threshold_sort(DRAWS, recipe.seed)?;
+            Some(all_rows(&all, &sort))
+        }
+        None => None,
     };
     Ok(Report {
-        budget: plan.estimate()?,
+        budget,
         measured,
         sized,
         all_rows,
@@ -75,10 +102,10 @@ pub struct Report {
     /// What was measured.
     #[serde(flatten)]
     pub measured: Measured,
-    /// The first network.
-    pub sized: Sized,
-    /// What `grow` would take.
-    pub budget: budget::Estimate,
+    /// The first network; absent where a number is predicted without a tolerance.
+    pub sized: Option<Sized>,
+    /// What `grow` would take; absent where a number is predicted.
+    pub budget: Option<budget::Estimate>,
     /// What is exact for all rows; none when the data fit into memory.
     pub all_rows: Option<AllRows>,
 }
@@ -204,6 +231,8 @@ fn all_rows(all: &Partial, sort: &ThresholdSort) -> AllRows {
         groups: sort.groups as u64,
         threshold_sort: results::ThresholdSorts {
             typed: sizing::sort(sort),
+            with_identifiers: None,
+            compat: None,
         },
     }
 }

@@ -146,6 +146,7 @@ pub(crate) fn prepare(recipe: &Recipe, observer: &mut dyn Observer) -> Result<Pr
     }
 }
 
+/// How the recipe says its file is to be read.
 pub(crate) fn read_options(recipe: &Recipe) -> ReadOptions {
     let mut options = ReadOptions::default();
     options.header = recipe.data.header;
@@ -164,7 +165,7 @@ pub(crate) fn target<'a>(recipe: &'a Recipe, names: &[&str]) -> Result<&'a str> 
     })
 }
 
-fn no_target(recipe: &Recipe) -> Result<()> {
+pub(crate) fn no_target(recipe: &Recipe) -> Result<()> {
     if recipe.data.target.is_some() {
         let message = "the data bring their labels with them, so no target can be named";
         return Err(Error::new(ErrorKind::Recipe, message).in_file(&recipe.data.path));
@@ -172,7 +173,8 @@ fn no_target(recipe: &Recipe) -> Result<()> {
     Ok(())
 }
 
-fn task(recipe: &Recipe) -> bantam_data::Task {
+/// What the recipe says the target is.
+pub(crate) fn task(recipe: &Recipe) -> bantam_data::Task {
     match recipe.data.task {
         Task::Auto => bantam_data::Task::Auto,
         Task::Classes => bantam_data::Task::Classes,
@@ -288,7 +290,10 @@ fn from_samples(recipe: &Recipe, loaded: Loaded) -> Result<Prepared> {
         nothing_empty(recipe, &s)?;
     }
     let schema = scaled(recipe, fit_samples(&samples, "class", &s.train)?);
-    let problem = Problem::from_samples(&part(&samples, &s.train)?, &Default::default())?;
+    let problem = Problem::from_samples(
+        &part(&samples, &s.train, MEASURED_ROWS)?,
+        &Default::default(),
+    )?;
     let source = |samples| -> Result<Box<dyn Source>> {
         Ok(Box::new(MemorySource::from_samples(samples, &schema)?))
     };
@@ -328,9 +333,10 @@ fn unscaled(mut schema: Schema) -> Schema {
 /// Rows given to the estimators at most; they sample further down themselves.
 const MEASURED_ROWS: usize = 10_000;
 
-/// A stride of the training rows, so that no test label has a say in the size of the network.
-fn part(samples: &Samples, rows: &[usize]) -> Result<Samples> {
-    let stride = rows.len().div_ceil(MEASURED_ROWS).max(1);
+/// A stride of `rows`, at most `most` of them; in a run these are training rows, so that no test label
+/// has a say in the size of the network.
+pub(crate) fn part(samples: &Samples, rows: &[usize], most: usize) -> Result<Samples> {
+    let stride = rows.len().div_ceil(most).max(1);
     let rows: Vec<usize> = rows.iter().copied().step_by(stride).collect();
     let size: usize = samples.inputs.shape()[1..].iter().product();
     let mut shape = samples.inputs.shape().to_vec();

@@ -5,6 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod study;
+
+pub use study::*;
+
 /// What `measure` found before any training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
@@ -18,18 +22,92 @@ pub struct Measured {
     pub class_counts: Vec<(String, usize)>,
     /// Entropy of the labels, bits a row.
     pub entropy_bits: f64,
+    /// Bits of all labels, given the shares of the classes.
+    #[serde(default)]
+    pub label_bits: f64,
     /// Accuracy of always answering the largest class.
     pub best_guess: f64,
     /// Share of rows that no rule can answer, because equal rows have other labels.
     pub irreducible_error: f64,
+    /// Rows that differ from all rows above them.
+    #[serde(default)]
+    pub distinct_rows: usize,
+    /// Rows of which a row above has all the same cells.
+    #[serde(default)]
+    pub duplicate_rows: usize,
     /// Missing cells among the measured columns.
     pub missing_cells: usize,
+    /// Share of the cells that are missing.
+    #[serde(default)]
+    pub missing_share: f64,
     /// Columns left out, with the reason.
     pub left_out: Vec<(String, String)>,
     /// The threshold sort.
     pub threshold_sort: ThresholdSorts,
     /// The decision tree.
     pub tree: Tree,
+    /// Where a number is predicted: what it takes at several tolerances.
+    #[serde(default)]
+    pub tolerance_curve: Vec<TolerancePoint>,
+    /// What only the command `measure` finds; its keys stand beside the others.
+    #[serde(flatten)]
+    pub study: Option<Study>,
+}
+
+impl Measured {
+    /// The measurement of a number without a tolerance, of which only the curve is known.
+    pub(crate) fn of_a_number(rows: usize, columns: usize) -> Measured {
+        let none = ThresholdSort {
+            changes: 0,
+            correct: 0,
+            null: 0.0,
+            permuted: Interval::default(),
+        };
+        Measured {
+            rows,
+            columns,
+            classes: 0,
+            class_counts: Vec::new(),
+            entropy_bits: 0.0,
+            label_bits: 0.0,
+            best_guess: 0.0,
+            irreducible_error: 0.0,
+            distinct_rows: 0,
+            duplicate_rows: 0,
+            missing_cells: 0,
+            missing_share: 0.0,
+            left_out: Vec::new(),
+            threshold_sort: ThresholdSorts {
+                typed: none,
+                with_identifiers: None,
+                compat: None,
+            },
+            tree: Tree::default(),
+            tolerance_curve: Vec::new(),
+            study: None,
+        }
+    }
+}
+
+/// What a number takes when it is put into cells of twice the tolerance.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TolerancePoint {
+    /// Half the width of a cell, in units of the target.
+    pub tolerance: f64,
+    /// Cells with a row.
+    pub cells: usize,
+    /// Bits a row that name the cell.
+    pub entropy_bits: f64,
+    /// Changes of cell along the sorted sum of the columns.
+    pub changes: usize,
+    /// Changes expected of a random order.
+    pub null: f64,
+    /// Splits of a tree that answers every row with its cell.
+    pub memorise: usize,
+    /// The same with shuffled cells, on average.
+    pub tree_null: f64,
+    /// Rows that sort and tree used.
+    pub rows: usize,
 }
 
 /// What is exact for all rows of a table, however many there are.
@@ -62,6 +140,12 @@ pub struct AllRows {
 pub struct ThresholdSorts {
     /// Typed columns.
     pub typed: ThresholdSort,
+    /// Typed columns with those put back that look like identifiers; absent when there are none.
+    #[serde(default)]
+    pub with_identifiers: Option<ThresholdSort>,
+    /// The texts of all columns, as published figures have it; absent without a delimited file.
+    #[serde(default)]
+    pub compat: Option<ThresholdSort>,
 }
 
 /// Label changes along the sorted sum of the columns.
@@ -89,14 +173,26 @@ pub struct Interval {
 }
 
 /// Decisions that a decision tree needs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tree {
     /// Splits to answer every row: rule and noise.
     pub memorise: usize,
     /// Leaves of that tree.
     pub leaves: usize,
+    /// Rows it answers rightly: all but those that contradict equal ones.
+    #[serde(default)]
+    pub correct: usize,
     /// Splits that pay on rows not seen: the rule.
     pub needed: usize,
+    /// Splits to answer every row with permuted labels, on average.
+    #[serde(default)]
+    pub null: f64,
+    /// Rows on which labels were permuted; fewer than all when there are many.
+    #[serde(default)]
+    pub null_rows: usize,
+    /// Splits to answer every row with identifiers put back; absent when there are none.
+    #[serde(default)]
+    pub memorise_with_identifiers: Option<usize>,
     /// Splits to answer every row with permuted labels.
     pub permuted: Interval,
 }

@@ -14,7 +14,7 @@ use bantam_train::{Evaluation, Fitted, evaluate, fresh};
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{self, Rates};
-use crate::codebooks::with_codebooks;
+use crate::codebooks::{codebooks, with_codebooks};
 use crate::folder::{Folder, damaged};
 use crate::prepare::Prepared;
 use crate::recipe::{self, ModelKind};
@@ -106,20 +106,6 @@ pub(crate) fn training_memory(recipe: &Recipe, data: &Prepared, network: &Graph)
     Ok((memory.buffers_bytes + memory.weights_bytes) as u64 + weights * (1 + slots))
 }
 
-impl Measurements {
-    /// Both parts; errs when a number is predicted, for which there is no estimator yet.
-    pub(crate) fn both(self) -> Result<(Measured, Sized)> {
-        match (self.measured, self.sized) {
-            (Some(measured), Some(sized)) => Ok((measured, sized)),
-            _ => {
-                let message = "the target is a number, and capacity is measured for classes only";
-                let hint = "with --task classes every distinct value is a class";
-                Err(Error::new(ErrorKind::Data, message).with_hint(hint))
-            }
-        }
-    }
-}
-
 /// The rounds of pruning with their graphs.
 pub(crate) struct Rounds {
     pub(crate) records: Vec<RoundRecord>,
@@ -203,7 +189,7 @@ impl Road<'_> {
     /// Errs on names of weights in the recipe that fit nothing, before hours are spent.
     fn check_names(&self, initial: &Graph) -> Result<()> {
         prune(initial, &self.options().magnitude)?;
-        quantize(initial, &self.codebooks(0))?;
+        quantize(initial, &codebooks(self.recipe, 0))?;
         Ok(())
     }
 

@@ -1,10 +1,11 @@
-//! The measure stage: what the estimators say, as the results have it, and the starting network.
+//! The measure stage of a run: what sizes the first network, and that network.
 
-use bantam_measure::{Measurement, Permuted, measure as estimate, starting_network};
+use bantam_measure::{Measurement, Sizing, ThresholdSort, measure as estimate, starting_network};
 
 use crate::prepare::Prepared;
-use crate::results::{Interval, Measured, Sized, ThresholdSort, ThresholdSorts, Tree};
+use crate::results::{self, Measured, Sized, ThresholdSorts, Tree};
 use crate::road::Measurements;
+use crate::study::interval;
 use crate::{Recipe, Result};
 
 /// Hidden units where a number is predicted, for which no capacity is measured yet.
@@ -22,21 +23,27 @@ pub(crate) fn measure(recipe: &Recipe, data: &Prepared) -> Result<Measurements> 
     options.seed = recipe.seed;
     let m = estimate(problem, &options)?;
     let inputs = data.sample_shape().iter().product();
-    let sized = starting_network(&m, inputs, data.outputs(), data.rows()[0]);
+    let first = starting_network(&m, inputs, data.outputs(), data.rows()[0]);
     Ok(Measurements {
-        sized: Some(Sized {
-            hidden: sized.hidden,
-            capacity_bits: sized.capacity_bits as f64,
-            needed_low_bits: sized.needed_bits.0,
-            needed_high_bits: sized.needed_bits.1,
-            explanation: sized.explanation,
-        }),
-        measured: Some(measured(m, data)),
+        sized: Some(sized(first)),
+        measured: Some(measured(&m, data.left_out.clone())),
     })
 }
 
-fn measured(m: Measurement, data: &Prepared) -> Measured {
-    let sort = &m.threshold_sort.typed;
+/// The first network, as the results have it.
+pub(crate) fn sized(first: Sizing) -> Sized {
+    Sized {
+        hidden: first.hidden,
+        capacity_bits: first.capacity_bits as f64,
+        needed_low_bits: first.needed_bits.0,
+        needed_high_bits: first.needed_bits.1,
+        explanation: first.explanation,
+    }
+}
+
+/// A measurement, as the results have it.
+pub(crate) fn measured(m: &Measurement, left_out: Vec<(String, String)>) -> Measured {
+    let permuted = m.tree.permuted.as_ref();
     Measured {
         rows: m.rows,
         columns: m.columns.len(),
@@ -48,36 +55,40 @@ fn measured(m: Measurement, data: &Prepared) -> Measured {
             .zip(m.facts.class_counts.iter().copied())
             .collect(),
         entropy_bits: m.facts.entropy_bits,
+        label_bits: m.facts.label_bits,
         best_guess: m.facts.best_guess,
         irreducible_error: m.facts.irreducible_error,
+        distinct_rows: m.facts.distinct_rows,
+        duplicate_rows: m.facts.duplicate_rows,
         missing_cells: m.facts.missing_cells,
-        left_out: data.left_out.clone(),
+        missing_share: m.facts.missing_share,
+        left_out,
         threshold_sort: ThresholdSorts {
-            typed: self::sort(sort),
+            typed: sort(&m.threshold_sort.typed),
+            with_identifiers: m.threshold_sort.with_identifiers.as_ref().map(sort),
+            compat: m.threshold_sort.compat.as_ref().map(sort),
         },
         tree: Tree {
             memorise: m.tree.memorise,
             leaves: m.tree.leaves,
+            correct: m.tree.correct,
             needed: m.tree.needed.splits,
-            permuted: interval(m.tree.permuted.as_ref()),
+            null: permuted.map_or(0.0, |p| p.mean),
+            permuted: interval(permuted),
+            null_rows: permuted.map_or(0, |p| p.rows),
+            memorise_with_identifiers: m.tree.memorise_with_identifiers,
         },
+        tolerance_curve: Vec::new(),
+        study: None,
     }
 }
 
 /// The figures of a threshold sort.
-pub(crate) fn sort(sort: &bantam_measure::ThresholdSort) -> ThresholdSort {
-    ThresholdSort {
-        changes: sort.changes,
-        correct: sort.correct,
-        null: sort.null,
-        permuted: interval(sort.permuted.as_ref()),
+pub(crate) fn sort(s: &ThresholdSort) -> results::ThresholdSort {
+    results::ThresholdSort {
+        changes: s.changes,
+        correct: s.correct,
+        null: s.null,
+        permuted: interval(s.permuted.as_ref()),
     }
-}
-
-fn interval(permuted: Option<&Permuted>) -> Interval {
-    permuted.map_or_else(Interval::default, |p| Interval {
-        mean: p.mean,
-        low: p.low,
-        high: p.high,
-    })
 }

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use bantam::drift::{DriftOptions, drift, profile};
 use bantam::watch::Silent;
-use bantam::{PartialOptions, Recipe, RunOptions, grow, inspect, measure_all, partial};
-use serde_json::Value;
+use bantam::{
+    MeasureOptions, PartialOptions, Recipe, RunOptions, grow, inspect_with, measure_all, partial,
+};
+use serde_json::{Value, json};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -120,10 +122,18 @@ fn every_key_of_the_results_is_documented() {
         ..RunOptions::default()
     };
     let result = grow(&recipe, &options, &mut Silent).unwrap();
-    let inspected = inspect(Path::new(&result.file.path), None)
+    let file = Path::new(&result.file.path);
+    let inspected = inspect_with(file, None, &recipe.data.path, &mut Silent)
         .unwrap()
         .inspection;
-    let measured = measure_all(&recipe, &Default::default(), &mut Silent).unwrap();
+    let (how, rates) = (MeasureOptions::default(), Default::default());
+    let measured = measure_all(&recipe, &how, &rates, &mut Silent).unwrap();
+    let mut measured = serde_json::to_value(measured).unwrap();
+    // A number brings one more list.
+    let mut number = recipe.clone();
+    number.data.target = Some("Fare".to_owned());
+    let number = measure_all(&number, &how, &rates, &mut Silent).unwrap();
+    measured["tolerance_curve"] = json!(number.measured.tolerance_curve);
     let part = partial(&recipe, &PartialOptions::default(), &mut Silent).unwrap();
     let options = DriftOptions {
         target: recipe.data.target.clone(),

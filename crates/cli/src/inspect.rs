@@ -3,18 +3,21 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bantam::inspect::{Inspected, Inspection, Port, inspect};
+use bantam::inspect::{Capacity, Inspected, Inspection, Port, inspect, inspect_with};
 use bantam::{Error, ErrorKind, Result, report};
 
 use crate::args::{ArchArgs, Global};
 use crate::output::{OutFile, Stdout, check_place, columns, pairs, say};
+use crate::progress::observer;
 use crate::values::{grouped, percent};
 
 const KEYS: &str = "Keys of --json: name, format, architecture, fits, bytes, ledger[].{part, bytes}, \
 which sum to bytes, inputs[] and outputs[].{name, dtype, shape}, ops[].{op, count}, \
 layers[].{name, op, shape, parameters, nonzero, macs, bits}, \
 weights[].{name, stored, shape, elements, nonzero}, input.{kind, shape, columns}, \
-target.{name, kind, classes}, parameters, nonzero, macs, notes, notices, graph.";
+target.{name, kind, classes}, parameters, nonzero, macs, notes, notices, graph, \
+capacity.{total_bits, layers[].{name, op, weights, bits, rule, status}, alternatives[].{rule, bits, status}, \
+generalization.{rows, correct, label_bits, bits_per_bit}}.";
 
 fn after_help() -> String {
     format!("Known architectures: {}.\n\n{KEYS}", bantam::open::known())
@@ -31,6 +34,9 @@ pub struct InspectArgs {
     /// List the stored tensors too
     #[arg(long)]
     weights: bool,
+    /// Say how many bits of the labels of these data the network answers for each bit it can hold
+    #[arg(long, value_name = "DATA")]
+    data: Option<PathBuf>,
     /// Print the graph as text instead
     #[arg(long)]
     dump: bool,
@@ -43,7 +49,11 @@ pub fn run(args: &InspectArgs, global: &Global) -> Result<()> {
     if let Some(path) = &args.report {
         check_place(path)?;
     }
-    let inspected = inspect(&args.model, args.arch.name())?;
+    let (model, arch) = (&args.model, args.arch.name());
+    let inspected = match &args.data {
+        Some(data) => inspect_with(model, arch, data, &mut *observer(global))?,
+        None => inspect(model, arch)?,
+    };
     if let Some(path) = &args.report {
         write_report(path, &inspected, global)?;
     }
@@ -81,6 +91,7 @@ fn text(i: &Inspection, weights: bool) -> String {
     if weights || i.layers.is_empty() {
         parts.push(tensors(i));
     }
+    parts.extend(i.capacity.as_ref().map(capacity));
     parts.push(ledger(i));
     parts.join("\n")
 }
@@ -224,6 +235,41 @@ fn ledger(i: &Inspection) -> String {
         grouped(i.ledger.iter().map(|p| p.bytes).sum()),
     ]);
     columns(&ledger)
+}
+
+/// What the network can hold, the rules and their standing.
+fn capacity(c: &Capacity) -> String {
+    let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+    let mut rows = vec![row(["capacity of", "weights", "bits"])];
+    let mut words = vec!["standing: rule".to_owned()];
+    for l in &c.layers {
+        rows.push(row([&l.name, &grouped(l.weights), &grouped(l.bits)]));
+        words.push(format!("{}: {}", l.status, l.rule));
+    }
+    rows.push(row(["sum", "", &grouped(c.total_bits)]));
+    words.push("an upper bound on what it can memorise, not a forecast of overfitting".to_owned());
+    for a in &c.alternatives {
+        rows.push(row(["or", "", &grouped(a.bits.round() as u64)]));
+        words.push(format!("{}: {}", a.status, a.rule));
+    }
+    let table = columns(&rows);
+    let lines = table.lines().zip(&words);
+    let mut text: String = lines
+        .map(|(line, words)| format!("{line}  {words}\n"))
+        .collect();
+    if let Some(g) = &c.generalization {
+        let ratio = g
+            .bits_per_bit
+            .map_or_else(|| "-".to_owned(), |b| format!("{b:.2}"));
+        text += &format!(
+            "generalisation  {ratio} bits of label a bit of capacity: {} of {} rows right, {:.1} bits; a \
+             lookup table does 1\n",
+            grouped(g.correct),
+            grouped(g.rows as u64),
+            g.label_bits
+        );
+    }
+    text
 }
 
 /// At most ten names.

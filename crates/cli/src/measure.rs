@@ -1,28 +1,35 @@
 //! `bantam measure`: what the data call for, before any training.
 
+mod text;
+mod variants;
+
 use std::path::PathBuf;
 
-use bantam::results::{AllRows, Measured, Sized};
-use bantam::{PartialOptions, Result, measure_all, merge, partial};
+use bantam::results::AllRows;
+use bantam::{
+    Error, ErrorKind, MeasureOptions, PartialOptions, Result, measure_all, merge, partial,
+};
 
 use crate::args::{DataArgs, Global, rates};
-use crate::output::{Stdout, check_place, pairs};
+use crate::output::{OutFile, Stdout, check_place, pairs};
 use crate::progress::observer;
 use crate::values::{grouped, percent};
 
-const KEYS: &str = "Keys of --json: rows, columns, classes, class_counts, entropy_bits, best_guess, \
-irreducible_error, missing_cells, left_out, threshold_sort.typed.{changes, correct, null, \
-permuted}, tree.{memorise, leaves, needed, permuted}, sized.{hidden, capacity_bits, \
-needed_low_bits, needed_high_bits, explanation}, budget.{parameters, bytes, macs, train_seconds, ram_bytes, ...}.{low, high}, \
-all_rows (null when the data fit into memory). With \
---partial and --merge, those of all_rows: rows, rows_without_target, columns, classes, class_counts, \
-entropy_bits, best_guess, missing_cells, groups, threshold_sort.typed.{changes, correct, null, permuted}.";
+const KEYS: &str = "Keys of --json: those of docs/json.md, among them headline.{rho, interval, method, null}, \
+methods[].{method, value, interval, null, ratio}, threshold_sort.{typed, compat}.{changes, correct, null}, \
+tree.{memorise, needed, null}, progression[].{fraction, rows, bits, null}, progression_slope, verdict, \
+rows_needed, expected_accuracy.{point, low, high}, ranking[], intrinsic_dimension, difficulty[], \
+sized.{hidden, capacity_bits, needed_low_bits, needed_high_bits, explanation} and \
+budget.{parameters, bytes, macs, train_seconds, ram_bytes, ...}.{low, high}, both null where a number is \
+predicted without a tolerance, all_rows (null when the data fit into memory). With --partial and --merge, \
+those of all_rows: rows, rows_without_target, columns, classes, class_counts, entropy_bits, best_guess, \
+missing_cells, groups, threshold_sort.typed.{changes, correct, null, permuted}.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = KEYS)]
 pub struct MeasureArgs {
     /// A table (CSV, TSV, Parquet), an array file, a folder of images by class, or of IDX files
-    #[arg(value_name = "DATA", required_unless_present = "merge")]
+    #[arg(value_name = "DATA", required_unless_present_any = ["merge", "variants"])]
     data: Option<PathBuf>,
     /// Seed of samples and shuffles
     #[arg(long, value_name = "N")]
@@ -30,6 +37,18 @@ pub struct MeasureArgs {
     /// Rates of energy and money for the budget, a TOML file
     #[arg(long, value_name = "FILE")]
     rates: Option<PathBuf>,
+    /// Predict a number to within this much, either way: ranges of twice the size are classes
+    #[arg(long, value_name = "AMOUNT")]
+    tolerance: Option<f64>,
+    /// Print everything: difficulty, dimension, all columns, all projections
+    #[arg(long)]
+    details: bool,
+    /// Write a page with plots as well
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Compare what the variants in a file, each with some of the columns, take
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "tolerance", "report", "details", "rates", "partial", "merge"])]
+    variants: Option<PathBuf>,
     #[command(flatten)]
     options: DataArgs,
     #[command(flatten)]
@@ -60,13 +79,9 @@ struct PartArgs {
 pub fn run(args: &MeasureArgs, global: &Global) -> Result<()> {
     let parts = &args.parts;
     parts.partial.iter().try_for_each(|out| check_place(out))?;
+    args.report.iter().try_for_each(|out| check_place(out))?;
     let Some(data) = &args.data else {
-        let merged = merge(
-            &parts.merge,
-            parts.partial.as_deref(),
-            args.seed.unwrap_or(0),
-        )?;
-        return print_all(&merged, global);
+        return without_data(args, global);
     };
     let recipe = args.options.recipe(data, args.seed);
     recipe.check()?;
@@ -79,24 +94,49 @@ pub fn run(args: &MeasureArgs, global: &Global) -> Result<()> {
         return print_all(&partial(&recipe, &options, &mut *observer)?, global);
     }
     let rates = rates(args.rates.as_deref())?;
-    let report = measure_all(&recipe, &rates, &mut *observer)?;
+    let options = MeasureOptions {
+        tolerance: args.tolerance,
+    };
+    let report = measure_all(&recipe, &options, &rates, &mut *observer)?;
     drop(observer);
+    let (measured, sized) = (&report.measured, report.sized.as_ref());
+    if let Some(path) = &args.report {
+        let page = bantam::report::render_measured(&recipe.name, measured, sized);
+        let mut file = OutFile::create(path)?;
+        let written = std::io::Write::write_all(&mut file, page.as_bytes());
+        written.map_err(|e| Error::file(path, &e))?;
+        file.finish()?;
+    }
     if global.json {
         return Stdout::json(&report);
     }
-    let mut text = text(&report.measured, &report.sized);
-    text.push_str(
-        &report
-            .budget
-            .text()
-            .replacen("budget: ", "\nWhat grow takes here, about: ", 1),
-    );
-    text.push('\n');
+    if measured.study.is_none() && measured.tolerance_curve.is_empty() {
+        return Err(Error::new(ErrorKind::Internal, "nothing was measured"));
+    }
+    let mut text = text::text(measured, sized, args.details);
+    if let Some(budget) = &report.budget {
+        let budget = budget.text();
+        text.push_str(&budget.replacen("budget: ", "\nWhat grow takes here, about: ", 1));
+        text.push('\n');
+    }
     if let Some(all) = &report.all_rows {
         text.push_str("\nAll rows, those of the sample among them:\n");
         text.push_str(&of_all(all));
     }
     Stdout::print(&text)
+}
+
+/// Variants of a table, or partial results.
+fn without_data(args: &MeasureArgs, global: &Global) -> Result<()> {
+    if args.variants.is_some() {
+        return variants::run(args.variants.as_deref(), args.seed, global);
+    }
+    let parts = &args.parts;
+    let seed = args.seed.unwrap_or(0);
+    print_all(
+        &merge(&parts.merge, parts.partial.as_deref(), seed)?,
+        global,
+    )
 }
 
 fn print_all(all: &AllRows, global: &Global) -> Result<()> {
@@ -155,58 +195,4 @@ fn classes(number: usize, counts: &[(String, usize)]) -> String {
         .collect();
     let more = if counts.len() > 10 { ", ..." } else { "" };
     format!("{number} ({}{more})", shown.join(", "))
-}
-
-fn text(m: &Measured, sized: &Sized) -> String {
-    let n = |n: usize| grouped(n as u64);
-    let sort = &m.threshold_sort.typed;
-    let mut rows = vec![("rows", n(m.rows)), ("columns", n(m.columns))];
-    if m.classes > 0 {
-        rows.push(("classes", classes(m.classes, &m.class_counts)));
-        rows.push(("label entropy", format!("{:.3} bits a row", m.entropy_bits)));
-        rows.push(("best guess", format!("{} right", percent(m.best_guess))));
-        let error = percent(m.irreducible_error);
-        rows.push((
-            "contradictions",
-            format!("{error} of rows that no rule can answer"),
-        ));
-        rows.push((
-            "threshold sort",
-            format!(
-                "{} changes; {:.0} in a random order",
-                n(sort.changes),
-                sort.null
-            ),
-        ));
-        rows.push((
-            "decision tree",
-            format!(
-                "{} splits answer every row ({} leaves), {} pay on rows not seen; \
-                 {:.0} with shuffled labels",
-                n(m.tree.memorise),
-                n(m.tree.leaves),
-                n(m.tree.needed),
-                m.tree.permuted.mean
-            ),
-        ));
-    }
-    if m.missing_cells > 0 {
-        rows.push(("missing cells", n(m.missing_cells)));
-    }
-    for (column, reason) in &m.left_out {
-        rows.push(("left out", format!("{column}: {reason}")));
-    }
-    let (low, high) = (sized.needed_low_bits, sized.needed_high_bits);
-    rows.push(("data need", format!("{low:.0} to {high:.0} bits")));
-    let hidden: Vec<String> = sized.hidden.iter().map(usize::to_string).collect();
-    let capacity = sized.capacity_bits;
-    rows.push((
-        "first network",
-        format!(
-            "hidden layers {}, which hold {capacity:.0} bits",
-            hidden.join(", ")
-        ),
-    ));
-    rows.push(("why", sized.explanation.clone()));
-    pairs(&rows)
 }

@@ -600,3 +600,173 @@ fn data_to_answer() {
     ];
     refused(&folder, cases);
 }
+
+/// What `measure` refuses, with file, line and column.
+#[test]
+fn data_to_measure() {
+    let folder = Folder::new();
+    let good = table(60, |i| ["a", "b"][usize::from(i % 7 > 3)].to_owned());
+    folder.put("good.csv", &good);
+    folder.put("twice.csv", good.replacen("x,z,y", "x,x,y", 1));
+    let names: Vec<String> = (0..100_000).map(|i| format!("n{i}")).collect();
+    let cells = vec!["1"; 100_000].join(",");
+    folder.put(
+        "wide.csv",
+        format!("{}\n{cells}\n{cells}\n", names.join(",")),
+    );
+    // A line without an end; what is read of it is bounded, so one of a gigabyte fares no worse.
+    folder.put("long.csv", "x,z,y\n1,2,".to_owned() + &"a".repeat(70 << 20));
+    let number = |i: usize| {
+        if i == 40 {
+            "many".to_owned()
+        } else {
+            format!("{}.5", i % 13)
+        }
+    };
+    folder.put("turns.csv", table(60, number));
+    folder.put(
+        "variants.toml",
+        "data = \"good.csv\"\ntarget = \"y\"\nrow = 3\n",
+    );
+    folder.put(
+        "none.toml",
+        "data = \"good.csv\"\ntarget = \"y\"\nvariant = []\n",
+    );
+    folder.put(
+        "unknown.toml",
+        "data = \"good.csv\"\ntarget = \"y\"\n[[variant]]\nname = \"v\"\ndrop = [\"zz\"]\n",
+    );
+    let measure = |data: &'static str| ["measure", data, "--target", "y"];
+    let (twice, wide, long) = (
+        measure("twice.csv"),
+        measure("wide.csv"),
+        measure("long.csv"),
+    );
+    refused(
+        &folder,
+        &[
+            (
+                "names",
+                &twice,
+                &["twice.csv:1: column \"x\": the name is given to two columns"],
+            ),
+            (
+                "columns",
+                &wide,
+                &["wide.csv:1: expected at most 65536 columns, found 100000"],
+            ),
+            (
+                "line",
+                &long,
+                &["long.csv:2: expected a record of at most 67108864 bytes"],
+            ),
+            (
+                "a type that turns, asked for as numbers",
+                &["measure", "turns.csv", "--target", "x", "--numeric", "y"],
+                &["turns.csv:42: column \"y\": expected a finite number, found \"many\""],
+            ),
+            (
+                "a tolerance for classes",
+                &["measure", "good.csv", "--target", "y", "--tolerance", "1"],
+                &["good.csv: the target \"y\" is classes", "hint: "],
+            ),
+            (
+                "no tolerance at all",
+                &[
+                    "measure",
+                    "good.csv",
+                    "--target",
+                    "x",
+                    "--task",
+                    "number",
+                    "--tolerance",
+                    "0",
+                ],
+                &["good.csv", "expected a tolerance above 0, found 0"],
+            ),
+            ("nothing", &["measure"], &["DATA"]),
+            (
+                "no target",
+                &["measure", "good.csv"],
+                &["good.csv: a table needs the name", "x, z, y"],
+            ),
+            (
+                "a wrong key",
+                &["measure", "--variants", "variants.toml"],
+                &["variants.toml", "line 3", "row"],
+            ),
+            (
+                "no variants",
+                &["measure", "--variants", "none.toml"],
+                &["none.toml", "at least one"],
+            ),
+            (
+                "a wrong column",
+                &["measure", "--variants", "unknown.toml"],
+                &["good.csv", "\"zz\""],
+            ),
+        ],
+    );
+}
+
+/// What `measure` says of data that are odd, and measures all the same.
+#[test]
+fn data_that_are_odd() {
+    let folder = Folder::new();
+    let class = |i: usize| match i {
+        37 => "rare".to_owned(),
+        i => ["a", "b"][usize::from(i % 7 > 3)].to_owned(),
+    };
+    folder.put("rare.csv", table(60, class));
+    let turning = |i: usize| {
+        if i == 40 {
+            "many".to_owned()
+        } else {
+            format!("{}", i % 5)
+        }
+    };
+    folder.put("turns.csv", table(60, turning));
+    folder.put(
+        "same.csv",
+        "x,z,y\n".to_owned() + &"1,2,a\n1,2,b\n3,4,a\n".repeat(20),
+    );
+    let cases: [(&str, &str, &[&str]); 3] = [
+        (
+            "rare.csv",
+            "y",
+            &["warning: rare.csv:39: column \"y\": the class \"rare\" has 1 row"],
+        ),
+        (
+            "turns.csv",
+            "y",
+            &[
+                "turns.csv: column \"y\" is read as categorical: 40 numbers come before \"many\" on line 42",
+            ],
+        ),
+        ("same.csv", "y", &[]),
+    ];
+    for (file, target, says) in cases {
+        let ran = run(folder.path(), &["measure", file, "--target", target]);
+        assert_eq!(ran.code, Some(0), "{file}: {}", ran.stderr);
+        for text in says {
+            assert!(
+                ran.stderr.contains(text),
+                "{file} does not say {text:?}:\n{}",
+                ran.stderr
+            );
+        }
+        for bad in ["NaN", "inf"] {
+            assert!(
+                !ran.stdout.contains(bad),
+                "{file} prints {bad}:\n{}",
+                ran.stdout
+            );
+        }
+    }
+    let same = run(folder.path(), &["measure", "same.csv", "--target", "y"]);
+    assert!(
+        same.stdout.contains("33.3 % that no rule"),
+        "{}",
+        same.stdout
+    );
+}

@@ -213,11 +213,41 @@ fn measure() {
         assert!(m["tree"][key].as_u64().unwrap() > 0, "{key}: {m}");
     }
     assert!(m["sized"]["hidden"].is_array());
+    // The whole table is measured, and the published figures of its texts are met.
+    let compat = &m["threshold_sort"]["compat"];
+    assert_eq!(
+        (&compat["changes"], &compat["correct"]),
+        (&419.into(), &891.into())
+    );
+    let rho = m["headline"]["rho"].as_f64().unwrap();
+    assert!((0.3..0.8).contains(&rho), "{rho}");
+    assert_eq!(m["headline"]["structure"], true);
+    let accuracy = &m["expected_accuracy"];
+    let share = |key: &str| accuracy[key].as_f64().unwrap();
+    assert!(share("low") < share("point") && share("point") < share("high"));
+    assert!((0.78..0.88).contains(&share("point")), "{accuracy}");
+    assert_eq!(m["progression"].as_array().unwrap().len(), 6);
+    assert_eq!(m["difficulty"].as_array().unwrap().len(), 22);
+    assert_eq!(m["ranking"][0]["column"], "Sex");
+    let again = run(folder.path(), &[&args[..], &["--threads", "1"]].concat());
+    let mut again = done(again).json();
+    // What a run will take is timed, and depends on the threads that are there.
+    again["budget"] = m["budget"].clone();
+    assert!(m["budget"]["bytes"]["low"].is_number(), "{}", m["budget"]);
+    assert_eq!(again, m, "figures do not depend on threads");
     let text = done(run(
         folder.path(),
         &["measure", "titanic.csv", "--target", "Survived"],
     ));
-    for words in ["threshold sort", "decision tree", "first network"] {
+    for words in [
+        "verdict",
+        "threshold sort",
+        "decision tree",
+        "first network",
+        "to expect on rows not seen",
+        "not evidence that there is none",
+        "not a law",
+    ] {
         assert!(
             text.stdout.contains(words),
             "{words} is not in\n{}",

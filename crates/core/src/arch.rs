@@ -43,7 +43,8 @@ enum Samples {
 /// Means and deviations of the channels of ImageNet, as PyTorch's models use them.
 const IMAGENET: Samples = Samples::Photographs([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 
-const CIFAR_CLASSES: [&str; 10] = [
+/// The classes of CIFAR-10, in the order of its labels.
+pub const CIFAR_CLASSES: [&str; 10] = [
     "airplane",
     "automobile",
     "bird",

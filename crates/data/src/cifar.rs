@@ -7,24 +7,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bantam_core::Tensor;
+use bantam_core::arch::CIFAR_CLASSES;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::load::Samples;
 
 const PIXELS: usize = 3 * 32 * 32;
-const CLASSES: [&str; 10] = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-];
 
 /// The files of a folder.
 pub(crate) struct Files {
@@ -51,7 +40,7 @@ pub(crate) fn find(folder: &Path) -> Option<Files> {
 pub(crate) fn read(files: &Files) -> Result<(Option<Samples>, Option<Samples>)> {
     let classes = match &files.names {
         Some(path) => names(path).map_err(|e| e.in_file(path))?,
-        None => CLASSES.map(str::to_owned).to_vec(),
+        None => CIFAR_CLASSES.map(str::to_owned).to_vec(),
     };
     let train = match files.train.is_empty() {
         true => None,

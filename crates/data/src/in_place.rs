@@ -294,7 +294,7 @@ mod tests {
         );
         assert_eq!((&picked.labels, file.classes().len()), (&vec![2, 0], 3));
         let file = file.source(&schema).unwrap();
-        assert_eq!(&file.targets().unwrap(), memory.targets());
+        assert_eq!(&read(&file, &[0, 1, 2, 3, 4]).1, memory.targets());
         assert_eq!(file.border(), memory.border());
         for rows in ROWS {
             assert_eq!(read(&file, rows), read(&memory, rows));

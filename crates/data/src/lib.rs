@@ -51,7 +51,7 @@ pub use images::read_image_folder;
 pub use in_place::StoredSamples;
 pub use load::{
     Dataset, Loaded, OnDisk, Samples, StoredParts, load, memory_estimate, on_disk, read_images,
-    read_table,
+    read_table, rows_with_target,
 };
 pub use npy::{npy_bytes, npz_bytes, read_npy, read_npz};
 pub use options::ReadOptions;

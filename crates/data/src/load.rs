@@ -210,20 +210,9 @@ fn only(samples: Samples) -> Loaded {
 fn table(mut table: Table, target: Option<&str>) -> Result<Loaded> {
     let mut notices = table.notices().to_vec();
     if let Some(target) = target {
-        let values = &table.column(target)?.values;
-        let missing = values.missing();
-        if missing == values.len() {
-            let message = "the target has no values: every cell is missing";
-            return Err(Error::new(ErrorKind::Target, message).in_column(target));
-        }
-        if missing > 0 {
-            let rows: Vec<usize> = (0..table.rows())
-                .filter(|&r| !values.is_missing(r))
-                .collect();
-            let all = table.rows();
-            notices.push(format!(
-                "{missing} of {all} rows have no target and are left out"
-            ));
+        let (rows, notice) = rows_with_target(&table, target)?;
+        if let Some(notice) = notice {
+            notices.push(notice);
             table = table.select(&rows);
         }
     }
@@ -232,6 +221,22 @@ fn table(mut table: Table, target: Option<&str>) -> Result<Loaded> {
         test: None,
         notices,
     })
+}
+
+/// The rows of `table` that have a target, and what the user should know when they are not all.
+///
+/// Errs when the column is unknown or no row has a target.
+pub fn rows_with_target(table: &Table, target: &str) -> Result<(Vec<usize>, Option<String>)> {
+    let values = &table.column(target)?.values;
+    let (all, missing) = (values.len(), values.missing());
+    if missing == all {
+        let message = "the target has no values: every cell is missing";
+        return Err(Error::new(ErrorKind::Target, message).in_column(target));
+    }
+    let rows = (0..all).filter(|&r| !values.is_missing(r)).collect();
+    let notice =
+        (missing > 0).then(|| format!("{missing} of {all} rows have no target and are left out"));
+    Ok((rows, notice))
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -52,7 +52,7 @@ impl ReadOptions {
     }
 
     /// Whether `cell` stands for a missing value.
-    pub(crate) fn is_missing(&self, cell: &str) -> bool {
+    pub fn is_missing(&self, cell: &str) -> bool {
         match cell.len() {
             0 => true,
             1 => cell == "?" || self.missing.iter().any(|m| m == cell),

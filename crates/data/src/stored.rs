@@ -62,23 +62,6 @@ impl FileSource {
         open_rows(path).map_err(|e| e.in_file(path))
     }
 
-    /// The targets of all rows, which stay in memory while the rows do not: 8 bytes each.
-    ///
-    /// Errs when the file cannot be read.
-    pub fn targets(&self) -> Result<Targets> {
-        if let Beside::Memory(targets) = &self.targets {
-            return Ok(targets.clone());
-        }
-        let mut all = Targets::empty(self.classes);
-        let rows: Vec<usize> = (0..self.len).collect();
-        each_run(&self.file, self.offset, self.stride, &rows, |bytes| {
-            let mut rows = bytes.chunks_exact(self.stride);
-            rows.try_for_each(|row| self.push_target(&row[row.len() - 4..], &mut all))
-        })
-        .map_err(|e| e.in_file(&self.path))?;
-        Ok(all)
-    }
-
     /// Appends the samples that `bytes` hold, and their targets if they are among them.
     fn push(&self, bytes: &[u8], x: &mut Vec<f32>, y: &mut Targets) -> Result<()> {
         if let (Beside::Memory(_), Stored::U8) = (&self.targets, self.stored) {

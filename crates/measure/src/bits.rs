@@ -33,6 +33,23 @@ pub fn function_bits(inputs: u32, outputs: usize) -> f64 {
     2f64.powi(inputs as i32) * (outputs.max(1) as f64).log2()
 }
 
+/// Bits that say which `wrong` of `n` rows are exceptions and what class they have instead:
+/// `n H(wrong / n) + wrong log2(classes - 1)`. With these, counts that answer more or fewer rows compare.
+pub fn exception_bits(wrong: usize, n: usize, classes: usize) -> f64 {
+    let which = n as f64 * entropy_bits(&[wrong, n - wrong]);
+    which + wrong as f64 * (classes.max(2) as f64 - 1.0).log2()
+}
+
+/// Bits of one order of `n` things: `log2 n!`; above 1000 by Stirling's series, to 1e-12 of it.
+pub fn order_bits(n: u64) -> f64 {
+    if n <= 1000 {
+        return (2..=n).map(|i| (i as f64).log2()).sum();
+    }
+    let x = n as f64;
+    let nats = x * x.ln() - x + 0.5 * (std::f64::consts::TAU * x).ln() + 1.0 / (12.0 * x);
+    nats / std::f64::consts::LN_2
+}
+
 /// Generalisation in bits a bit, `correct H / capacity`; at most 1 means that a lookup table would
 /// do as well. None when the capacity is 0. `compat`: one `H` for all rows.
 pub fn generalization(correct: usize, entropy_bits: f64, capacity_bits: f64) -> Option<f64> {
@@ -103,8 +120,38 @@ mod tests {
         assert_eq!(table_bits(8, 1), 0.0);
         assert_eq!(function_bits(2, 2), 4.0);
         assert_eq!(function_bits(10, 2), 1024.0);
-        let words = 10.0 * table_bits(1, 171_476);
-        assert!((words - 173.876_471).abs() < 5e-7);
+        assert_eq!(exception_bits(0, 100, 2), 0.0);
+        assert_eq!(exception_bits(50, 100, 2), 100.0);
+        assert_eq!(exception_bits(50, 100, 3), 150.0);
+    }
+
+    #[test]
+    fn orders_go_on_smoothly() {
+        let step = order_bits(1001) - order_bits(1000);
+        assert!((step - 1001f64.log2()).abs() < 1e-7, "{step}");
+    }
+
+    /// The catalogue of the talk.
+    #[test]
+    fn catalogue() {
+        let cases = [
+            ("orders of filling nine squares", order_bits(9), 18.469_133),
+            ("games of it that end", 255_168f64.log2(), 17.961_088),
+            ("its squares as digits", 9.0 * table_bits(1, 3), 14.264_663),
+            ("its legal positions", 5_478f64.log2(), 12.419_434),
+            ("chess, 10^120 games", 120.0 * 10f64.log2(), 398.631_371),
+            (
+                "10 of 171,476 words",
+                10.0 * table_bits(1, 171_476),
+                173.876_471,
+            ),
+            ("bases of a genome", 3.075e9 * table_bits(1, 4), 6.15e9),
+            ("functions of 2 bits", function_bits(2, 2), 4.0),
+            ("functions of 10 bits", function_bits(10, 2), 1024.0),
+        ];
+        for (name, found, expected) in cases {
+            assert!((found / expected - 1.0).abs() < 5e-7, "{name}: {found}");
+        }
     }
 
     /// Published figures; cancer and the synthetic table give rows and shares only through them.

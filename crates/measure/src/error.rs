@@ -10,7 +10,7 @@ pub enum ErrorKind {
     Column,
     /// A cell or a sample holds a value that cannot be measured: not a finite number.
     Value,
-    /// The target is a number, not classes; regression targets are not measured yet.
+    /// The target is a number, not classes, and no tolerance was given.
     NotClasses,
     /// There is no row with a label.
     Rows,

@@ -25,29 +25,61 @@
 
 pub mod bits;
 mod codes;
+pub mod compare;
 pub mod compat;
+mod difficulty;
+mod dimension;
 pub mod drift;
 mod error;
+mod expected;
+mod features;
+mod figure;
+mod forest;
+mod headline;
+mod linear;
+mod method;
+mod neighbour;
 mod network;
 mod null;
 pub mod partial;
+mod prequential;
 pub mod problem;
+mod progression;
+mod projection;
 mod random;
+mod ranking;
 mod ruler;
 pub mod runs;
 mod size;
 mod sorted;
+mod study;
+#[cfg(test)]
+mod testing;
 mod threshold;
+mod tolerance;
 mod tree;
 
+pub use difficulty::Difficulty;
+pub use dimension::{Dimension, Dimensions};
 pub use error::{Error, ErrorKind, Result};
-pub use network::{Ground, LayerCapacity, NetworkCapacity, dense_capacity, network_capacity};
+pub use expected::{Expected, ModelScore};
+pub use figure::{Figure, Interval, Origin};
+pub use headline::Headline;
+pub use neighbour::LeaveOneOut;
+pub use network::{
+    Alternative, Ground, LayerCapacity, NetworkCapacity, dense_capacity, network_capacity,
+};
 pub use null::Permuted;
 pub use partial::Partial;
 pub use problem::{Facts, Problem};
+pub use progression::{Point, Progression, RowsNeeded, Verdict};
+pub use projection::{Candidate, ProjectionSort, projection_sort};
+pub use ranking::Ranked;
 pub use ruler::Ruler;
 pub use size::{Sizing, decision_bits, starting_network};
+pub use study::{Study, study};
 pub use threshold::{Method, Readings, ThresholdSort, sum_sort, threshold_sort};
+pub use tolerance::{TolerancePoint, tolerance_curve};
 pub use tree::{Needed, TreeCapacity};
 
 /// How to measure.
@@ -59,6 +91,8 @@ pub struct Options {
     pub seed: u64,
     /// How often labels are shuffled for the null; 0 for no null.
     pub permutations: usize,
+    /// How many subsets of the rows are drawn for intervals and for the progression.
+    pub subsets: usize,
     /// Most rows that the tree is grown on; a sample is taken of more.
     pub max_rows: usize,
     /// Most cells (rows times columns) that the tree is grown on.
@@ -74,6 +108,7 @@ impl Default for Options {
         Options {
             seed: 0,
             permutations: 20,
+            subsets: 20,
             max_rows: 100_000,
             max_cells: 3_000_000,
             max_null_cells: 1_000_000,
@@ -94,7 +129,7 @@ pub struct ThresholdSorts {
     pub compat: Option<ThresholdSort>,
 }
 
-/// All that is known about a problem before training.
+/// What sizes a first network.
 #[derive(Clone, Debug)]
 pub struct Measurement {
     /// Rows measured.
@@ -117,7 +152,18 @@ pub struct Measurement {
     pub tree: TreeCapacity,
 }
 
-/// Measures a problem with every estimator.
+fn tree_limits(options: &Options) -> tree::Limits {
+    tree::Limits {
+        max_rows: options.max_rows,
+        max_cells: options.max_cells,
+        null_cells: options.max_null_cells,
+        exact_rows: options.exact_rows,
+        draws: options.permutations,
+        seed: options.seed,
+    }
+}
+
+/// Measures a problem with the estimators that a first network is sized by; [`study`] has all of them.
 ///
 /// Errs when the problem has no rows or no columns.
 pub fn measure(problem: &Problem, options: &Options) -> Result<Measurement> {
@@ -150,15 +196,7 @@ pub fn measure(problem: &Problem, options: &Options) -> Result<Measurement> {
 
 /// Decision-tree capacity of a problem that has rows and columns.
 pub fn measure_tree(problem: &Problem, options: &Options) -> TreeCapacity {
-    let limits = tree::Limits {
-        max_rows: options.max_rows,
-        max_cells: options.max_cells,
-        null_cells: options.max_null_cells,
-        exact_rows: options.exact_rows,
-        draws: options.permutations,
-        seed: options.seed,
-    };
-    tree::tree_capacity(problem, &limits)
+    tree::tree_capacity(problem, &tree_limits(options))
 }
 
 /// Measures `rows: [n, d]`, row-major, with `n` labels; see [`Problem::from_rows`].

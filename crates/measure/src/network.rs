@@ -12,6 +12,7 @@
 use bantam_core::op::{Layout, Type};
 use bantam_core::{Graph, Op, ValueId, Weight};
 
+use crate::bits::order_bits;
 use crate::error::{Error, ErrorKind, Result};
 
 /// On what ground a rule stands.
@@ -19,8 +20,32 @@ use crate::error::{Error, ErrorKind, Result};
 pub enum Ground {
     /// Published, for this kind of layer.
     Published,
+    /// A figure that others measured on other networks.
+    Measured,
     /// Our extrapolation to a kind of layer that the published rule does not treat.
     Extrapolation,
+}
+
+impl Ground {
+    /// In a few words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Ground::Published => "published",
+            Ground::Measured => "measured elsewhere",
+            Ground::Extrapolation => "our extrapolation",
+        }
+    }
+}
+
+/// Another way to count the same network; not to be added to any other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alternative {
+    /// The rule in words, with its source.
+    pub rule: &'static str,
+    /// What it comes to.
+    pub bits: f64,
+    /// On what ground.
+    pub ground: Ground,
 }
 
 /// Capacity of one layer.
@@ -35,8 +60,13 @@ pub struct LayerCapacity {
     pub weights: u64,
     /// Bits that reach it; none for the first layer, which sees the data.
     pub reach_bits: Option<u64>,
-    /// The smaller of the two.
+    /// Bits in which its weights are written: values and, where some are pruned, which remain; none for
+    /// plain `f32` values, which are no limit.
+    pub stored_bits: Option<u64>,
+    /// The least of the three.
     pub bits: u64,
+    /// The rule in words.
+    pub rule: String,
     /// On what ground.
     pub ground: Ground,
 }
@@ -61,7 +91,8 @@ pub struct NetworkCapacity {
 /// Dense layers follow the published rule. By extrapolation: a convolution counts its shared weights
 /// once and is capped by the elements that reach it; a sum or concatenation passes what its inputs
 /// pass together; an embedding stores its table; normalisation stores nothing, because it folds into
-/// its neighbours; pruned weights do not count.
+/// its neighbours; pruned weights do not count; weights with a codebook hold no more than the bits they are
+/// written in, which are an index each and the choice of those that remain.
 ///
 /// Errs when the types of the graph cannot be inferred.
 pub fn network_capacity(graph: &Graph) -> Result<NetworkCapacity> {
@@ -73,7 +104,12 @@ pub fn network_capacity(graph: &Graph) -> Result<NetworkCapacity> {
     for node in graph.nodes() {
         let into = passed(&node.op, &node.inputs, &reach);
         let out_type = &types[node.outputs[0].index()];
-        let weights = stored(graph, &node.op, &node.inputs);
+        let own = own_weights(graph, &node.op, &node.inputs);
+        let weights: u64 = own.iter().map(|w| live(w)).sum();
+        let written = own.iter().map(|w| written(w)).sum::<Option<u64>>();
+        let bits = weights
+            .min(into.unwrap_or(u64::MAX))
+            .min(written.unwrap_or(u64::MAX));
         let mut out = into;
         if weights > 0 {
             layers.push(LayerCapacity {
@@ -81,8 +117,13 @@ pub fn network_capacity(graph: &Graph) -> Result<NetworkCapacity> {
                 op: node.op.name(),
                 weights,
                 reach_bits: into,
-                bits: into.map_or(weights, |cap| cap.min(weights)),
-                ground: ground(&node.op),
+                stored_bits: written,
+                bits,
+                rule: rule(&node.op, weights, into, written),
+                ground: ground(
+                    &node.op,
+                    bits == written.unwrap_or(u64::MAX) && bits < weights,
+                ),
             });
             out = narrower(into, out_type);
         } else if into.is_some() {
@@ -156,8 +197,8 @@ fn passed(op: &Op, inputs: &[ValueId], reach: &[Reach]) -> Reach {
     }
 }
 
-/// Weights that a node stores and that are not pruned.
-fn stored(graph: &Graph, op: &Op, inputs: &[ValueId]) -> u64 {
+/// Weights that a node stores something in.
+fn own_weights<'a>(graph: &'a Graph, op: &Op, inputs: &[ValueId]) -> Vec<&'a Weight> {
     let counts = match op {
         Op::Dense(_)
         | Op::Conv(_)
@@ -186,7 +227,19 @@ fn stored(graph: &Graph, op: &Op, inputs: &[ValueId]) -> u64 {
     };
     let parameters = graph.parameters().iter();
     let own = parameters.filter(|p| counts && p.trainable && inputs.contains(&p.value));
-    own.map(|p| live(&p.weight)).sum()
+    own.map(|p| &p.weight).collect()
+}
+
+/// Bits that a weight is written in, at the least: an index for each value that is not pruned, and which
+/// those are.
+fn written(weight: &Weight) -> Option<u64> {
+    let Weight::Codebook(c) = weight else {
+        return None;
+    };
+    let (all, live) = (c.indices().len() as u64, live(weight));
+    let entries = c.entries().len().saturating_sub(1).max(1) as f64;
+    let which = order_bits(all) - order_bits(live) - order_bits(all - live);
+    Some((live as f64 * entries.log2() + which).ceil() as u64)
 }
 
 fn live(weight: &Weight) -> u64 {
@@ -197,11 +250,61 @@ fn live(weight: &Weight) -> u64 {
     }
 }
 
-fn ground(op: &Op) -> Ground {
-    if matches!(op, Op::Dense(_)) {
-        Ground::Published
-    } else {
-        Ground::Extrapolation
+fn ground(op: &Op, by_writing: bool) -> Ground {
+    match op {
+        Op::Dense(_) if !by_writing => Ground::Published,
+        _ => Ground::Extrapolation,
+    }
+}
+
+/// Why a layer holds what it holds.
+fn rule(op: &Op, weights: u64, reach: Reach, written: Option<u64>) -> String {
+    let what = match op {
+        Op::Dense(_) => "a bit a weight",
+        Op::Conv(_) => "a bit a weight, shared ones once",
+        Op::Gather(_) => "a bit an entry of the table",
+        _ => "a bit an entry",
+    };
+    let least = weights.min(reach.unwrap_or(u64::MAX));
+    match (reach, written) {
+        (_, Some(bits)) if bits < least => {
+            format!("{what} ({weights}), but its weights are written in {bits} bits")
+        }
+        (Some(bits), _) if bits < weights => {
+            format!("{what} ({weights}), but {bits} bits reach it")
+        }
+        _ => what.to_owned(),
+    }
+}
+
+impl NetworkCapacity {
+    /// Other ways to count, each with its ground. They are different quantities: they stand beside the
+    /// capacity and are not added to it.
+    pub fn alternatives(&self) -> Vec<Alternative> {
+        let weights = self.weights as f64;
+        let one = |rule, bits, ground| Alternative { rule, bits, ground };
+        vec![
+            one(
+                "a bit a weight, layers added (Friedland and Krell, 2017)",
+                weights,
+                Ground::Published,
+            ),
+            one(
+                "2 bits a weight, where half of all labelings are lost (MacKay, 2003)",
+                2.0 * weights,
+                Ground::Published,
+            ),
+            one(
+                "2 bits a weight, facts in language models (Allen-Zhu and Li, 2024)",
+                2.0 * weights,
+                Ground::Measured,
+            ),
+            one(
+                "3.6 bits a weight, random texts in language models (Morris et al., 2025)",
+                3.6 * weights,
+                Ground::Measured,
+            ),
+        ]
     }
 }
 
@@ -288,6 +391,48 @@ mod tests {
         assert_eq!(bits, [4 * 28, 16, 16]);
         assert_eq!(found.weights, 4 * 28 + 2 * 4 * 37);
         assert!(!found.published);
+    }
+
+    #[test]
+    fn codebooks_hold_what_they_are_written_in() {
+        // 12 weights, 5 of them not 0, all with the one value there is: what is written is which.
+        let indices = vec![0u8, 1, 0, 0, 1, 0, 1, 0, 1, 0, 0, 1];
+        let entries = vec![0.0, 0.5];
+        let codebook = bantam_core::Codebook::new(&[2, 6], entries, indices).unwrap();
+        let mut b = GraphBuilder::new("coded");
+        let x = b.input("x", DType::F32, vec![Dim::batch(), Dim::Fixed(6)]);
+        let w = b.weight("w", Weight::Codebook(codebook));
+        let y = b.node("y", Op::Dense(Dense), &[x, w]);
+        b.output(y);
+        let found = network_capacity(&b.finish().unwrap()).unwrap();
+        let layer = &found.layers[0];
+        // log2 of 12 over 5, 792, is 9.63, and the five weights are fewer.
+        assert_eq!(
+            (layer.weights, layer.stored_bits, layer.bits),
+            (5, Some(10), 5)
+        );
+        assert_eq!(layer.ground, Ground::Published);
+        let all = found.alternatives();
+        assert_eq!(
+            all.iter().map(|a| a.bits).collect::<Vec<_>>(),
+            [5.0, 10.0, 10.0, 18.0]
+        );
+        assert!(all.iter().any(|a| a.ground == Ground::Measured));
+    }
+
+    /// The worked networks, with the reasons given.
+    #[test]
+    fn rules_in_words() {
+        let found = network_capacity(&chain(&[2, 2, 2, 1])).unwrap();
+        assert_eq!(found.bits, 10);
+        let rules: Vec<&str> = found.layers.iter().map(|l| l.rule.as_str()).collect();
+        let capped = [
+            "a bit a weight (6), but 2 bits reach it",
+            "a bit a weight (3), but 2 bits reach it",
+        ];
+        assert_eq!(rules, ["a bit a weight", capped[0], capped[1]]);
+        let bits: Vec<f64> = found.alternatives().iter().map(|a| a.bits).collect();
+        assert_eq!(bits[..2], [15.0, 30.0]);
     }
 
     #[test]

@@ -13,11 +13,13 @@ pub struct Permuted {
     /// Rows that estimate and shuffles were made on; all, unless there were too many.
     pub rows: usize,
     /// The estimate on those rows with their own labels.
-    pub changes: usize,
+    pub value: f64,
     /// Number of shuffles.
     pub draws: usize,
     /// Mean over the shuffles.
     pub mean: f64,
+    /// Standard deviation of the shuffles.
+    pub deviation: f64,
     /// 5 % quantile of the shuffles.
     pub low: f64,
     /// 95 % quantile of the shuffles.
@@ -25,48 +27,62 @@ pub struct Permuted {
 }
 
 impl Permuted {
-    /// `changes / mean`: near 1, this estimator sees no structure. That is no evidence that there
+    /// `value / mean`: near 1, this estimator sees no structure. That is no evidence that there
     /// is none. None when the mean is 0.
     pub fn ratio(&self) -> Option<f64> {
-        (self.mean > 0.0).then(|| self.changes as f64 / self.mean)
+        (self.mean > 0.0).then(|| self.value / self.mean)
     }
 }
 
-impl Permuted {
-    /// `changes` on `rows` beside what shuffles gave; None without any.
-    pub(crate) fn of(rows: usize, changes: usize, draws: &[f64]) -> Option<Permuted> {
-        if draws.is_empty() {
-            return None;
-        }
-        let mut values = draws.to_vec();
-        values.sort_by(f64::total_cmp);
-        Some(Permuted {
-            rows,
-            changes,
-            draws: draws.len(),
-            mean: values.iter().sum::<f64>() / draws.len() as f64,
-            low: quantile(&values, 0.05),
-            high: quantile(&values, 0.95),
-        })
-    }
+/// Labels of all rows, shuffled: draw number `draw` of `seed`. All methods see the same draws, each on
+/// its own rows, so that what they find in one draw belongs together.
+pub(crate) fn shuffled(labels: &[u32], seed: u64, draw: usize) -> Vec<u32> {
+    let mut shuffled = labels.to_vec();
+    Stream::new(seed, draw as u64).shuffle(&mut shuffled);
+    shuffled
 }
 
 /// Runs `estimate` on `labels` shuffled `draws` times; None without draws. The draws are a function
 /// of the seed, whatever the number of threads.
 pub(crate) fn permute(
     labels: &[u32],
-    changes: usize,
+    value: f64,
     draws: usize,
     seed: u64,
-    estimate: impl Fn(&[u32]) -> usize + Sync,
+    estimate: impl Fn(&[u32]) -> f64 + Sync,
 ) -> Option<Permuted> {
-    let draw = |i: usize| {
-        let mut shuffled = labels.to_vec();
-        Stream::new(seed, i as u64).shuffle(&mut shuffled);
-        estimate(&shuffled) as f64
-    };
+    let draw = |i: usize| estimate(&shuffled(labels, seed, i));
     let values: Vec<f64> = (0..draws).into_par_iter().map(draw).collect();
-    Permuted::of(labels.len(), changes, &values)
+    Permuted::of(labels.len(), value, &values)
+}
+
+impl Permuted {
+    /// `value` on `rows` beside the values of the shuffles; None without any.
+    pub(crate) fn of(rows: usize, value: f64, draws: &[f64]) -> Option<Permuted> {
+        if draws.is_empty() {
+            return None;
+        }
+        let (mean, deviation) = moments(draws);
+        let mut sorted = draws.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        Some(Permuted {
+            rows,
+            value,
+            draws: draws.len(),
+            mean,
+            deviation,
+            low: quantile(&sorted, 0.05),
+            high: quantile(&sorted, 0.95),
+        })
+    }
+}
+
+/// Mean and standard deviation (of a sample) of values; 0 where there are too few.
+pub(crate) fn moments(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n.max(1.0);
+    let square: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    (mean, (square / (n - 1.0).max(1.0)).sqrt())
 }
 
 /// The quantile `q` of ascending `values`, interpolated between neighbours.
@@ -91,16 +107,16 @@ mod tests {
     #[test]
     fn shuffles_keep_the_labels() {
         let labels: Vec<u32> = (0..50).map(|i| i % 3).collect();
-        let ones = |l: &[u32]| l.iter().filter(|&&c| c == 1).count();
-        let found = permute(&labels, 4, 20, 1, ones).unwrap();
+        let ones = |l: &[u32]| l.iter().filter(|&&c| c == 1).count() as f64;
+        let found = permute(&labels, 4.0, 20, 1, ones).unwrap();
         assert_eq!((found.mean, found.low, found.high), (17.0, 17.0, 17.0));
         assert_eq!(found.ratio(), Some(4.0 / 17.0));
-        assert_eq!(permute(&labels, 4, 0, 1, ones), None);
-        let first = |l: &[u32]| l[0] as usize;
+        assert_eq!(permute(&labels, 4.0, 0, 1, ones), None);
+        let first = |l: &[u32]| f64::from(l[0]);
         assert_eq!(
-            permute(&labels, 4, 20, 1, first),
-            permute(&labels, 4, 20, 1, first)
+            permute(&labels, 4.0, 20, 1, first),
+            permute(&labels, 4.0, 20, 1, first)
         );
-        assert_eq!(permute(&labels, 4, 20, 1, |_| 0).unwrap().ratio(), None);
+        assert_eq!(permute(&labels, 4.0, 20, 1, |_| 0.0).unwrap().ratio(), None);
     }
 }

@@ -234,7 +234,7 @@ impl Partial {
             correct: counted.runs.correct as usize,
             null,
             ratio: (null > 0.0).then(|| changes as f64 / null),
-            permuted: Permuted::of(rows, changes, &counted.draws),
+            permuted: Permuted::of(rows, changes as f64, &counted.draws),
             readings: Readings::of(changes, columns),
         })
     }

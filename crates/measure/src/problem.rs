@@ -29,6 +29,8 @@ pub struct Options {
     pub drop: Vec<String>,
     /// Every distinct value of the target is a class, even when there are many numbers.
     pub every_value_is_a_class: bool,
+    /// Half the width of the cells that a number as the target is put into; each cell is a class then.
+    pub tolerance: Option<f64>,
     /// Most cells (rows times columns) that [`Problem::from_rows`] and
     /// [`Problem::from_samples`] keep.
     pub max_cells: usize,
@@ -43,6 +45,7 @@ impl Default for Options {
             keep: Vec::new(),
             drop: Vec::new(),
             every_value_is_a_class: false,
+            tolerance: None,
             max_cells: 3_000_000,
             seed: 0,
         }
@@ -293,6 +296,19 @@ impl Problem {
         }
     }
 
+    /// The problem on some of its rows, without what is left out.
+    pub(crate) fn bare(&self, rows: &[usize]) -> Problem {
+        let column = |c: &Column| Column::new(c.name.clone(), c.values.select(rows));
+        Problem {
+            classes: self.classes.clone(),
+            labels: rows.iter().map(|&r| self.labels[r]).collect(),
+            columns: self.columns.iter().map(column).collect(),
+            left_out: Vec::new(),
+            rows_given: rows.len(),
+            rows_without_label: 0,
+        }
+    }
+
     /// Rows of each class.
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
@@ -423,11 +439,14 @@ pub(crate) fn classes(
     if rows.is_empty() {
         return Err(Error::new(ErrorKind::Rows, "no row has a target"));
     }
+    if let Some(tolerance) = options.tolerance {
+        return crate::tolerance::cells(goal, rows, tolerance);
+    }
     let coded = Coded::of(&goal.select(rows));
     let count = coded.n_values as usize;
     let not_classes = |message: String| {
         let error = Error::new(ErrorKind::NotClasses, message);
-        Err(error.with_hint("numbers as targets are not measured yet; make ranges of them first"))
+        Err(error.with_hint("say how exact the number has to be: a tolerance makes ranges of it"))
     };
     let first_of = |code: u32| {
         let at = coded.codes.iter().position(|&c| c == code);

@@ -9,8 +9,9 @@
 
 use rayon::prelude::*;
 
-use crate::bits::null_changes;
+use crate::bits::{exception_bits, null_changes};
 use crate::codes::sortable;
+use crate::method::Prepared;
 use crate::null::{Permuted, permute};
 use crate::partial::{Partial, Shuffles};
 use crate::problem::Problem;
@@ -151,7 +152,7 @@ pub(crate) fn sort_keys(
         let draws = Shuffles::new(&counts, draws).all(group_sizes(&rows, |r| r.0));
         return finish(
             counted,
-            Permuted::of(labels.len(), counted.changes as usize, &draws),
+            Permuted::of(labels.len(), counted.changes as f64, &draws),
         );
     }
     let mut order: Vec<(u64, u32)> = keys.into_iter().zip(0..).collect();
@@ -162,8 +163,8 @@ pub(crate) fn sort_keys(
     };
     let counted = count(labels);
     let changes = counted.changes as usize;
-    let permuted = permute(labels, changes, draws.0, draws.1, |shuffled| {
-        count(shuffled).changes as usize
+    let permuted = permute(labels, changes as f64, draws.0, draws.1, |shuffled| {
+        count(shuffled).changes as f64
     });
     finish(counted, permuted)
 }
@@ -204,6 +205,34 @@ pub(crate) fn keys_of(sums: Vec<f64>) -> Vec<u64> {
 /// Sum of the columns of each row, each column in [0, 1] as a multiple of 2^-32.
 pub(crate) fn typed_sums(problem: &Problem) -> Vec<u64> {
     Ruler::fit(&problem.columns, 0).sums_of(&problem.columns)
+}
+
+/// Rows in the order of their typed sums.
+pub(crate) struct Sorted {
+    order: Vec<(u64, u32)>,
+    classes: usize,
+}
+
+impl Sorted {
+    pub(crate) fn new(problem: &Problem) -> Sorted {
+        let mut order: Vec<(u64, u32)> = typed_sums(problem).into_iter().zip(0..).collect();
+        order.par_sort_unstable();
+        let classes = problem.classes.len();
+        Sorted { order, classes }
+    }
+}
+
+impl Prepared for Sorted {
+    /// Changes, and the bits that name the rows that their group has wrong.
+    fn count(&self, labels: &[u32], _: u64) -> f64 {
+        let rows = self
+            .order
+            .iter()
+            .map(|&(key, row)| (key, labels[row as usize]));
+        let counted = count_sorted(rows, self.classes);
+        let wrong = labels.len() - counted.correct as usize;
+        counted.changes as f64 + exception_bits(wrong, labels.len(), self.classes)
+    }
 }
 
 #[cfg(test)]

@@ -6,18 +6,19 @@
 use bantam_core::schema::{Schema, TargetKind};
 use bantam_data::{
     FileSource, OnDisk, ReadOptions, Source, StoredParts, StoredSamples, Table, Unseen,
-    encode_file, fit_columns, fit_samples, fit_target, read_delimited, read_sample, targets,
+    encode_file, fit_columns, fit_samples, fit_target, read_delimited, read_sample,
+    rows_with_target, targets,
 };
 use bantam_formats::bantam::round_schema;
 use bantam_measure::Problem;
 
 use super::{
-    NORMALISATION_BITS, Prepared, Rows, columns, no_target, nothing_empty, part, problem, scaled,
-    split_rows, target, task,
+    MEASURED_ROWS, NORMALISATION_BITS, Prepared, Rows, columns, no_target, nothing_empty, part,
+    problem, scaled, split_rows, target, task,
 };
 use crate::folder::Folder;
 use crate::watch::Observer;
-use crate::{Error, ErrorKind, Recipe, Result};
+use crate::{Error, Recipe, Result};
 
 /// The sample may take this share of the memory as text, for it becomes a table, columns of numbers,
 /// and what the estimators make of them.
@@ -56,20 +57,14 @@ fn from_text(
     let names: Vec<&str> = header.header().iter().map(String::as_str).collect();
     let name = target(recipe, &names)?;
     let all = target_column(recipe, name, &options)?;
-    let values = &all.column(name).map_err(in_file)?.values;
-    let with_target: Vec<usize> = (0..all.rows()).filter(|&r| !values.is_missing(r)).collect();
-    let left = all.rows() - with_target.len();
-    if left > 0 && !with_target.is_empty() {
-        let rows = all.rows();
-        observer.warn(&format!(
-            "{left} of {rows} rows have no target and are left out"
-        ));
-    }
+    let (with_target, notice) = rows_with_target(&all, name).map_err(in_file)?;
     let n_all = all.rows();
-    let all = if left > 0 {
-        all.select(&with_target)
-    } else {
-        all
+    let all = match notice {
+        Some(notice) => {
+            observer.warn(&notice);
+            all.select(&with_target)
+        }
+        None => all,
     };
     let every: Vec<usize> = (0..all.rows()).collect();
     let target_schema = fit_target(task(recipe), &all, name, &every).map_err(in_file)?;
@@ -109,16 +104,7 @@ fn target_column(recipe: &Recipe, name: &str, options: &ReadOptions) -> Result<T
     only.columns = vec![name.to_owned()];
     only.numeric.retain(is_target);
     only.categorical.retain(is_target);
-    let table = read_delimited(&recipe.data.path, &only)?;
-    let values = &table
-        .column(name)
-        .map_err(|e| e.in_file(&recipe.data.path))?
-        .values;
-    if values.missing() == values.len() {
-        let message = "the target has no values: every cell is missing";
-        return Err(Error::new(ErrorKind::Data, message).in_file(&recipe.data.path));
-    }
-    Ok(table)
+    Ok(read_delimited(&recipe.data.path, &only)?)
 }
 
 /// Rows of the sample for a file of `rows` rows.
@@ -162,7 +148,8 @@ fn from_samples(
     let sample = train.samples(&rows)?;
     let every: Vec<usize> = (0..rows.len()).collect();
     let schema = scaled(recipe, fit_samples(&sample, "class", &every)?);
-    let problem = Problem::from_samples(&part(&sample, &every)?, &Default::default())?;
+    let problem =
+        Problem::from_samples(&part(&sample, &every, MEASURED_ROWS)?, &Default::default())?;
     let source = |samples: StoredSamples| -> Result<Box<dyn Source>> {
         Ok(Box::new(samples.source(&schema)?))
     };

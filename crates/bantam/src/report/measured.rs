@@ -6,7 +6,7 @@
 
 use super::bars::{IntervalRow, Intervals, bar, intervals};
 use super::text::{NONE, count, counted, digits, escape, name, percent, share};
-use super::{facts, table};
+use super::{facts, study, table};
 use crate::results::{Interval, Measured, RunResult, Sized};
 
 /// Classes shown by name; the rest are summed.
@@ -28,11 +28,29 @@ pub(super) fn data(result: &RunResult) -> String {
     let Some(measured) = &result.measured else {
         return "<p>The data were not measured in this run.</p>".to_owned();
     };
+    of(measured)
+}
+
+/// A measurement.
+pub(super) fn of(measured: &Measured) -> String {
+    if measured.classes == 0 {
+        return [
+            overview(measured),
+            left_out(&measured.left_out),
+            study::tolerances(measured),
+        ]
+        .concat();
+    }
     [
         overview(measured),
         balance(&measured.class_counts),
         left_out(&measured.left_out),
         capacities(measured),
+        measured
+            .study
+            .as_ref()
+            .map_or_else(String::new, study::plots),
+        study::tolerances(measured),
         reading(measured),
     ]
     .concat()
@@ -43,6 +61,7 @@ fn overview(m: &Measured) -> String {
         ("Rows measured", count(m.rows as u64)),
         ("Feature columns", count(m.columns as u64)),
         ("Missing cells", count(m.missing_cells as u64)),
+        ("Duplicate rows", count(m.duplicate_rows as u64)),
     ];
     if m.classes > 0 {
         list.push(("Classes", count(m.classes as u64)));
@@ -296,6 +315,11 @@ pub(super) fn start(result: &RunResult) -> String {
     let Some(sized) = &result.sized else {
         return "<p>The starting network was given, not derived from a measurement.</p>".to_owned();
     };
+    network(sized)
+}
+
+/// A network that follows from a measurement.
+pub(super) fn network(sized: &Sized) -> String {
     let hidden: Vec<_> = sized.hidden.iter().map(|&n| count(n as u64)).collect();
     let hidden = match hidden.is_empty() {
         true => "none: a linear model".to_owned(),

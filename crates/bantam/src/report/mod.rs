@@ -20,6 +20,7 @@ mod plot;
 #[cfg(test)]
 mod sample;
 mod scale;
+mod study;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ mod text;
 mod training;
 mod weights;
 
-use crate::results::RunResult;
+use crate::results::{Measured, RunResult, Sized};
 pub use network::render as render_network;
 use text::{Metric, escape};
 
@@ -50,12 +51,44 @@ pub fn render(result: &RunResult) -> String {
     let metric = Metric {
         classes: !result.classes.is_empty(),
     };
-    let sections = sections(result, metric);
-    let header = summary::headline(result, metric);
-    page(&result.name, &header, &sections, &result.version)
+    page(
+        &result.name,
+        &summary::headline(result, metric),
+        &sections(result, metric),
+        &result.version,
+    )
 }
 
-/// A complete document of a heading and sections.
+/// The page of a measurement alone, as a complete HTML document.
+pub fn render_measured(name: &str, measured: &Measured, sized: Option<&Sized>) -> String {
+    let section = |id, heading, entry, body| Section {
+        id,
+        heading,
+        entry,
+        body,
+    };
+    let sections = [
+        section(
+            "measured",
+            "What was measured",
+            "Data",
+            measured::of(measured),
+        ),
+        section(
+            "start",
+            "A starting network, and why",
+            "Start",
+            sized.map_or_else(String::new, measured::network),
+        ),
+    ];
+    let head = format!(
+        "<header>\n<p class=\"kicker\">Bantam measurement</p>\n<h1>{}</h1>\n{}\n</header>\n",
+        text::name(name),
+        study::headline(measured)
+    );
+    page(name, &head, &sections, env!("CARGO_PKG_VERSION"))
+}
+
 fn page(title: &str, header: &str, sections: &[Section], version: &str) -> String {
     let mut contents = String::new();
     let mut body = String::new();

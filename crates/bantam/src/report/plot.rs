@@ -31,10 +31,20 @@ pub(super) struct Plot {
     pub y: Axis,
     /// The lines.
     pub series: Vec<Series>,
+    /// Bands behind the lines.
+    pub bands: Vec<Band>,
     /// A level across the plot, with its label.
     pub level: Option<(f64, String)>,
     /// A place along the bottom worth a line, with its label.
     pub place: Option<(f64, String)>,
+}
+
+/// An interval at each of several places, drawn as an area.
+pub(super) struct Band {
+    /// Which of the looks it has, from 1.
+    pub look: usize,
+    /// Places along the bottom, and the ends of the interval there.
+    pub points: Vec<(f64, f64, f64)>,
 }
 
 /// An axis before its scale is known.
@@ -87,6 +97,9 @@ pub(super) struct Point {
 pub(super) fn draw(plot: &Plot) -> String {
     let (x, y) = scales(plot);
     let mut body = grid(plot, &x, &y);
+    for band in &plot.bands {
+        body += &area(band, plot, &x, &y);
+    }
     for series in &plot.series {
         body += &line(series, plot, &x, &y);
     }
@@ -129,8 +142,10 @@ fn scales(plot: &Plot) -> (Scale, Scale) {
         .map(|p| p.x)
         .chain(place)
         .chain(plot.x.holds.iter().copied());
+    let ends = plot.bands.iter().flat_map(|b| &b.points);
     let ys = drawn(plot)
         .map(|p| p.y)
+        .chain(ends.flat_map(|p| [p.1, p.2]))
         .chain(level)
         .chain(plot.y.holds.iter().copied());
     let x = Scale::new(xs, plot.x.unit, plot.x.log, (LEFT, WIDTH - RIGHT), 6);
@@ -166,6 +181,35 @@ fn grid(plot: &Plot, x: &Scale, y: &Scale) -> String {
         escape(&plot.y.label),
         HEIGHT - 8.0,
         escape(&plot.x.label),
+    )
+}
+
+/// The area between the lower and the upper ends; ends that cannot be drawn go to the axis.
+fn area(band: &Band, plot: &Plot, x: &Scale, y: &Scale) -> String {
+    let place = |p: &&(f64, f64, f64)| drawable(p.0, plot.x.log);
+    let corner = |at: f64, up: f64| {
+        let up = if drawable(up, plot.y.log) {
+            y.at(up)
+        } else {
+            HEIGHT - BOTTOM
+        };
+        format!("{:.1} {up:.1}", x.at(at))
+    };
+    let upper = band.points.iter().filter(place).map(|p| corner(p.0, p.2));
+    let lower = band
+        .points
+        .iter()
+        .filter(place)
+        .rev()
+        .map(|p| corner(p.0, p.1));
+    let corners: Vec<String> = upper.chain(lower).collect();
+    if corners.len() < 4 {
+        return String::new();
+    }
+    format!(
+        "<g class=\"{}\"><path class=\"area\" d=\"M{}z\"/></g>",
+        look(band.look),
+        corners.join("L")
     )
 }
 

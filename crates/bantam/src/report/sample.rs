@@ -193,9 +193,13 @@ fn titanic_measured() -> Measured {
         classes: 2,
         class_counts: vec![("no".into(), 549), ("yes".into(), 342)],
         entropy_bits: 0.9607,
+        label_bits: 855.99,
         best_guess: 0.6162,
         irreducible_error: 0.0123,
+        distinct_rows: 777,
+        duplicate_rows: 114,
         missing_cells: 866,
+        missing_share: 0.1215,
         left_out: vec![
             out(
                 "PassengerId",
@@ -215,17 +219,25 @@ fn titanic_measured() -> Measured {
                     high: 443.0,
                 },
             },
+            with_identifiers: None,
+            compat: None,
         },
         tree: Tree {
             memorise: 129,
             leaves: 130,
+            correct: 875,
             needed: 11,
+            null: 247.6,
+            null_rows: 891,
+            memorise_with_identifiers: None,
             permuted: Interval {
                 mean: 247.6,
                 low: 238.0,
                 high: 257.0,
             },
         },
+        tolerance_curve: Vec::new(),
+        study: Some(titanic_study()),
     }
 }
 
@@ -388,5 +400,127 @@ fn layer(
         nonzero,
         macs,
         bits,
+    }
+}
+
+fn band(low: f64, high: f64) -> Band {
+    Band { low, high }
+}
+
+fn titanic_study() -> Study {
+    let method = |method: &str, unit: &str, value: f64, null: f64| Method {
+        method: method.into(),
+        origin: "ours".into(),
+        unit: unit.into(),
+        rows: 891,
+        value,
+        interval: Some(band(0.92 * value, 1.08 * value)),
+        null: Interval {
+            mean: null,
+            low: 0.96 * null,
+            high: 1.04 * null,
+        },
+        draws: 20,
+        ratio: Some(value / null),
+        ratio_interval: Some(band(0.92 * value / null, 1.08 * value / null)),
+    };
+    let point = |fraction: f64, bits: f64, null: f64| ProgressionPoint {
+        fraction,
+        rows: 891.0 * fraction,
+        bits,
+        low: 0.85 * bits,
+        high: 1.15 * bits,
+        null,
+        null_low: 0.9 * null,
+        null_high: 1.1 * null,
+        ratio: Some(bits / null),
+        loss_bits: (fraction < 1.0).then_some(0.9 - 0.25 * fraction),
+    };
+    let column = |name: &str, rank: Option<usize>, saved: Option<f64>, alone: f64| RankedColumn {
+        column: name.into(),
+        rank,
+        saved_bits: saved,
+        shuffled_bits: saved.map(|_| -0.004),
+        shuffled_deviation: saved.map(|_| 0.003),
+        accuracy: saved.map(|s| 0.75 + 0.2 * s),
+        alone_bits: alone,
+    };
+    Study {
+        headline: Some(Headline {
+            rho: 0.61,
+            interval: Some(band(0.55, 0.67)),
+            method: "decision tree".into(),
+            null: Interval {
+                mean: 1.0,
+                low: 0.97,
+                high: 1.03,
+            },
+            draws: 20,
+            p: 1.0 / 21.0,
+            structure: true,
+        }),
+        methods: vec![
+            method("threshold sort", "decisions", 391.0, 421.0),
+            method("decision tree", "decisions", 162.0, 301.0),
+            method("prequential code", "bits", 598.0, 901.0),
+        ],
+        projections: Vec::new(),
+        nearest_neighbour: None,
+        usable_bits_per_row: 0.29,
+        progression: vec![
+            point(0.05, 6.1, 13.2),
+            point(0.1, 14.0, 28.3),
+            point(0.2, 29.0, 58.4),
+            point(0.4, 61.0, 118.0),
+            point(0.8, 127.0, 241.0),
+            point(1.0, 162.0, 301.0),
+        ],
+        progression_slope: Some(1.05),
+        progression_slope_interval: Some(band(0.98, 1.13)),
+        verdict: "rule and noise".into(),
+        reading: "The columns say something about the target.".into(),
+        rows_needed: Some(RowsNeeded {
+            rows: None,
+            more: None,
+            low: 800.0,
+            high: 8910.0,
+            furthest: 8910.0,
+            floor_bits: 0.55,
+        }),
+        expected_accuracy: Some(ExpectedAccuracy {
+            point: 0.826,
+            low: 0.805,
+            high: 0.847,
+            model: "random forest".into(),
+            rows: 891,
+            folds: 5,
+            models: Vec::new(),
+        }),
+        ranking: vec![
+            column("Sex", Some(1), Some(0.21), 0.217),
+            column("Pclass", Some(2), Some(0.09), 0.083),
+            column("Embarked <3", None, None, 0.02),
+        ],
+        ranking_rows: 891,
+        intrinsic_dimension: IntrinsicDimension {
+            two_nn: Some(2.1),
+            two_nn_interval: Some(band(1.9, 2.3)),
+            mle: Some(3.4),
+            mle_interval: None,
+            rows: 777,
+        },
+        difficulty: vec![DifficultyMeasure {
+            name: "N3".into(),
+            value: 0.25,
+            interval: Some(band(0.22, 0.28)),
+            meaning: "error of the nearest neighbour".into(),
+        }],
+        difficulty_rows: 891,
+        generalization: Generalization {
+            bits_per_bit: Some(5.2),
+            null: Some(2.8),
+            memorised: Some(0.9942),
+            resilience: Some(-0.33),
+        },
     }
 }

@@ -404,3 +404,32 @@ fn sample_pages_can_be_looked_at() {
         std::fs::write(folder.join(name).with_extension("html"), render(&result)).unwrap();
     }
 }
+
+/// The page of a measurement alone holds the plots and is whole.
+#[test]
+fn measurements_have_a_page() {
+    let run = titanic();
+    let measured = run.measured.as_ref().unwrap();
+    let page = super::render_measured("a <name>", measured, run.sized.as_ref());
+    check_well_formed(&page);
+    for text in [
+        "Rule and noise",
+        "Capacity progression",
+        "Progression, relative to permuted labels",
+        "Columns by what they say",
+        "Rows of each class",
+        "Embarked &lt;3",
+        "class=\"area\"",
+        "These are estimates by the methods named",
+        "a &lt;name&gt;",
+    ] {
+        assert!(page.contains(text), "{text} is not in the page");
+    }
+    let quick = crate::results::Measured {
+        study: None,
+        ..measured.clone()
+    };
+    let page = super::render_measured("quick", &quick, None);
+    check_well_formed(&page);
+    assert!(!page.contains("Capacity progression"));
+}

@@ -121,6 +121,7 @@ fn loss_plot(
                 points: points(|e| e.validation_loss),
             },
         ],
+        bands: Vec::new(),
         level: None,
         place: None,
     }
@@ -151,6 +152,7 @@ fn accuracy_plot(id: &str, title: &str, epochs: &[Epoch], metric: Metric, holds:
             joined: true,
             points: epochs.iter().map(point).collect(),
         }],
+        bands: Vec::new(),
         level: None,
         place: None,
     }
@@ -274,6 +276,7 @@ fn round_plot(
             line("validation", 1, |r| r.validation_accuracy),
             line("test", 2, |r| r.test_accuracy),
         ],
+        bands: Vec::new(),
         level,
         place: chosen(result).map(|r| (x(r), format!("chosen: round {}", r.round))),
     }

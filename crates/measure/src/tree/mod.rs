@@ -16,7 +16,9 @@ mod prune;
 
 use rayon::prelude::*;
 
+use crate::bits::exception_bits;
 use crate::codes::Coded;
+use crate::method::Prepared;
 use crate::null::{Permuted, permute};
 use crate::problem::{Groups, Problem};
 use crate::random::{self, Stream};
@@ -97,7 +99,7 @@ impl TreeCapacity {
 }
 
 /// A problem as the tree sees it.
-struct Trunk {
+pub(crate) struct Trunk {
     columns: Vec<Coded>,
     groups: Groups,
     labels: Vec<u32>,
@@ -107,7 +109,7 @@ struct Trunk {
 }
 
 impl Trunk {
-    fn new(problem: &Problem, exact_rows: usize) -> Trunk {
+    pub(crate) fn new(problem: &Problem, exact_rows: usize) -> Trunk {
         let exact = problem.rows() <= exact_rows;
         let code = |c: &bantam_data::Column| {
             let coded = Coded::of(&c.values);
@@ -126,6 +128,11 @@ impl Trunk {
 
     fn all_rows(&self) -> Vec<u32> {
         (0..self.labels.len() as u32).collect()
+    }
+
+    /// Splits of the tree that answers every row of `rows` that can be answered.
+    pub(crate) fn splits(&self, rows: Vec<u32>, labels: &[u32]) -> usize {
+        self.grow(rows, labels).splits()
     }
 
     fn grow(&self, rows: Vec<u32>, labels: &[u32]) -> Tree {
@@ -220,6 +227,15 @@ impl Trunk {
     }
 }
 
+impl Prepared for Trunk {
+    /// Splits, and the bits that name the rows that contradict identical ones.
+    fn count(&self, labels: &[u32], _: u64) -> f64 {
+        let tree = self.grow(self.all_rows(), labels);
+        let wrong = labels.len() - tree.correct();
+        tree.splits() as f64 + exception_bits(wrong, labels.len(), self.classes)
+    }
+}
+
 /// Decision-tree capacity of a problem.
 pub(crate) fn tree_capacity(problem: &Problem, limits: &Limits) -> TreeCapacity {
     let d = problem.columns.len();
@@ -258,8 +274,9 @@ fn permuted(problem: &Problem, trunk: &Trunk, tree: &Tree, limits: &Limits) -> O
         return None;
     }
     let shuffles = |trunk: &Trunk, splits: usize| {
-        let splits_of = |labels: &[u32]| trunk.grow(trunk.all_rows(), labels).splits();
-        permute(&trunk.labels, splits, limits.draws, limits.seed, splits_of)
+        let splits_of = |labels: &[u32]| trunk.grow(trunk.all_rows(), labels).splits() as f64;
+        let (draws, seed) = (limits.draws, limits.seed);
+        permute(&trunk.labels, splits as f64, draws, seed, splits_of)
     };
     let count = (limits.null_cells / problem.columns.len()).max(1);
     if count >= problem.rows() {

@@ -1,0 +1,116 @@
+use bantam_data::{Column, Table};
+
+use super::*;
+use crate::random::hash;
+
+fn problem(columns: Vec<Vec<f64>>, labels: Vec<u32>) -> Problem {
+    let mut all: Vec<Column> = columns
+        .into_iter()
+        .enumerate()
+        .map(|(i, c)| Column::numeric(format!("x{i}"), c))
+        .collect();
+    all.push(Column::numeric(
+        "y",
+        labels.into_iter().map(f64::from).collect(),
+    ));
+    let options = crate::problem::Options {
+        exclude_identifiers: false,
+        ..Default::default()
+    };
+    Problem::from_table(&Table::new(all).unwrap(), "y", &options).unwrap()
+}
+
+fn uniform(seed: u64, n: usize) -> Vec<f64> {
+    (0..n)
+        .map(|i| hash(seed, i as u64) as f64 / 2f64.powi(64))
+        .collect()
+}
+
+fn named(problem: &Problem) -> std::collections::BTreeMap<&'static str, f64> {
+    let (all, _) = difficulty(problem, 1);
+    assert_eq!(all.len(), 22);
+    for m in &all {
+        assert!((0.0..=1.0).contains(&m.value), "{m:?}");
+        let i = m.interval.unwrap();
+        assert!(i.low <= m.value && m.value <= i.high, "{m:?}");
+    }
+    all.into_iter().map(|m| (m.name, m.value)).collect()
+}
+
+/// Two clouds far apart are easy by every measure of the classes, coin flips are hard.
+#[test]
+fn easy_and_hard() {
+    let n = 300;
+    let label = |i: usize| (i % 2) as u32;
+    let far: Vec<f64> = uniform(1, n)
+        .iter()
+        .enumerate()
+        .map(|(i, x)| x + 5.0 * f64::from(label(i)))
+        .collect();
+    let easy = named(&problem(
+        vec![far, uniform(2, n)],
+        (0..n).map(label).collect(),
+    ));
+    let coin = |i: usize| (hash(3, i as u64) % 2) as u32;
+    let hard = named(&problem(
+        vec![uniform(1, n), uniform(2, n)],
+        (0..n).map(coin).collect(),
+    ));
+    let expected = [
+        ("F1", 0.1, 0.9),
+        ("F1v", 0.1, 0.9),
+        ("F2", 0.0, 0.9),
+        ("F3", 0.0, 0.9),
+        ("F4", 0.0, 0.9),
+        ("L1", 0.01, 0.2),
+        ("L2", 0.0, 0.35),
+        ("L3", 0.0, 0.3),
+        ("N1", 0.02, 0.5),
+        ("N2", 0.2, 0.4),
+        ("N3", 0.0, 0.4),
+        ("N4", 0.0, 0.35),
+        ("T1", 0.05, 0.4),
+        ("LSC", 0.65, 0.9),
+    ];
+    for (name, most, least) in expected {
+        assert!(
+            easy[name] <= most,
+            "{name}: {} is more than {most}",
+            easy[name]
+        );
+        assert!(
+            hard[name] >= least,
+            "{name}: {} is less than {least}",
+            hard[name]
+        );
+    }
+    assert_eq!(easy["C1"], 0.0);
+    assert_eq!(easy["C2"], 0.0);
+    assert!((easy["T2"] - 2.0 / 300.0).abs() < 1e-12);
+    assert_eq!(hard["T4"], 1.0);
+}
+
+/// Small cases by hand: four points on a line, classes 0 0 1 1 at 0, 1, 3, 4 (ten rows are asked for, so
+/// the points are repeated with small steps).
+#[test]
+fn by_hand() {
+    let x = vec![0.0, 1.0, 2.0, 3.0, 4.0, 10.0, 11.0, 12.0, 13.0, 14.0];
+    let labels = vec![0, 0, 0, 0, 0, 1, 1, 1, 1, 1];
+    let p = problem(vec![x], labels);
+    let s = Sample::new(&p, 1);
+    let [n1, n2, n3, n4, t1, lsc] = neighbourhood::all(&s);
+    assert_eq!((n1, n3, n4), (0.2, 0.0, 0.0), "one edge crosses");
+    // Nearest of the same class: 1 each; of the other: 6 to 10 on either side.
+    let n2_by_hand = 10.0 / (10.0 + 2.0 * (6.0 + 7.0 + 8.0 + 9.0 + 10.0));
+    assert!((n2 - n2_by_hand).abs() < 1e-6, "{n2}");
+    // Radii: 3 for the rows at the gap, then 4, 5, 6, 7; the largest holds all rows of its class.
+    assert_eq!(t1, 0.2);
+    // All five rows of the class are nearer than the other class, from every row.
+    assert_eq!(lsc, 0.5);
+    assert_eq!(feature::f3(&s), 0.0);
+    // Fisher's ratio: between 2 x 5 x 25, inside 2 x 10.
+    assert!((feature::f1(&s) - 1.0 / (1.0 + 250.0 / 20.0)).abs() < 1e-6);
+    assert_eq!(linear::l123(&s)[1], 0.0);
+    let [t2, t3, t4, c1, c2] = shape::all(&s);
+    assert_eq!((t2, t3, t4, c1, c2), (0.1, 0.1, 1.0, 0.0, 0.0));
+}
