@@ -6,7 +6,7 @@
 //! domain, an attribute that nobody read, an element type the Graph does not have. Symbolic sizes
 //! stay symbolic; [`specialise`](bantam_core::pass::specialise) makes them concrete.
 //!
-//! [`write`] is the way back: every Graph that [`read`] makes, and every network that Bantam trains,
+//! [`write()`] is the way back: every Graph that [`read`] makes, and every network that Bantam trains,
 //! prunes or quantizes.
 //!
 //! The readers take bytes that nobody vouches for. Counts and sizes are checked against
