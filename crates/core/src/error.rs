@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Attribute,
     /// A value is not allowed where it is used, such as an index out of range.
     Value,
+    /// A value would take more memory than any is allowed to.
+    TooLarge,
     /// A size depends on values that are not known yet.
     Late,
     /// The graph as a whole is not valid: a cycle, a value nobody makes, no output.

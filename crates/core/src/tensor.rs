@@ -3,7 +3,7 @@
 //! A [`Tensor`] owns its values. It knows nothing of files, devices or threads, and refuses a shape
 //! whose number of elements is not the number of values.
 
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Element type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -463,7 +463,10 @@ pub fn element_count(shape: &[usize]) -> Result<usize> {
     shape
         .iter()
         .try_fold(1usize, |n, &d| n.checked_mul(d))
-        .ok_or_else(|| Error::shape(format!("shape {shape:?} has more elements than memory can")))
+        .ok_or_else(|| {
+            let message = format!("shape {shape:?} has more elements than memory can");
+            Error::new(ErrorKind::TooLarge, message)
+        })
 }
 
 /// Row-major strides of `shape`, in elements.

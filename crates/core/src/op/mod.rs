@@ -28,7 +28,7 @@ pub mod window;
 
 use crate::reference::Array;
 use crate::tensor::element_count;
-use crate::{DType, Error, Result, Tensor};
+use crate::{DType, Error, ErrorKind, Result, Tensor};
 
 pub use control::Control;
 pub use conv::{Conv, ConvRole};
@@ -234,10 +234,8 @@ impl Op {
         for t in &outputs {
             let bytes = element_count(&t.shape)?.checked_mul(t.dtype.size_bytes());
             if bytes.is_none_or(|b| b > MAX_VALUE_BYTES) {
-                return Err(Error::shape(format!(
-                    "the result {:?} is too large",
-                    t.shape
-                )));
+                let message = format!("the result {:?} is too large", t.shape);
+                return Err(Error::new(ErrorKind::TooLarge, message));
             }
         }
         Ok(outputs)
@@ -315,7 +313,7 @@ pub(crate) fn count(inputs: &[Type], min: usize, max: usize) -> Result<()> {
         format!("{min} to {max}")
     };
     Err(Error::new(
-        crate::ErrorKind::Structure,
+        ErrorKind::Structure,
         format!("expected {expected} inputs, found {}", inputs.len()),
     ))
 }
