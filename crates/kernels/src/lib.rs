@@ -19,8 +19,11 @@
 //!
 //! This is the only crate of the workspace with `unsafe` code.
 
+mod aligned;
 mod conv;
 mod elementwise;
+mod floor;
+pub mod last;
 mod layout;
 mod loss;
 mod matmul;
@@ -36,8 +39,10 @@ mod softmax;
 mod testing;
 mod window;
 
+pub use aligned::Aligned;
 pub use conv::{ConvShape, conv, conv_grad_input, conv_grad_weight};
 pub use elementwise::{broadcast_zip, exp, map, sigmoid, tanh, zip_map, zip3_map};
+pub use floor::{peak_flops, read_bandwidth};
 pub use layout::{gather_rows, permute, scatter_add};
 pub use loss::{cross_entropy, cross_entropy_grad};
 pub use matmul::{MatRef, dense, matmul};

@@ -76,11 +76,17 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// vectors. Compilers load all operands of a step first, so there must be registers for rows
     /// and columns beside the sums: with 4 by 6 of 32, two sums are spilled at each step.
     const DOT_TILE: [usize; 2];
+    /// Sums that registers hold beside a few operands.
+    const SUMS: usize;
 
     fn splat(self, x: f32) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`: one rounding where the CPU fuses, two on the portable path.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger of two; `b` where one is not a number.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller of two; `b` where one is not a number.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// Sum of the lanes, in a fixed order.
     fn sum(self, a: Self::V) -> f32;
 
@@ -207,6 +213,7 @@ impl Simd for Portable {
     const LANES: usize = 8;
     const TILE: [usize; 2] = [4, 2];
     const DOT_TILE: [usize; 2] = [2, 3];
+    const SUMS: usize = 8;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -221,6 +228,16 @@ impl Simd for Portable {
     #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
     }
 
     #[inline(always)]
@@ -285,6 +302,7 @@ mod x86 {
         const LANES: usize = 8;
         const TILE: [usize; 2] = [4, 3];
         const DOT_TILE: [usize; 2] = [3, 3];
+        const SUMS: usize = 12;
 
         #[inline(always)]
         fn splat(self, x: f32) -> __m256 {
@@ -302,6 +320,18 @@ mod x86 {
         fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
             // SAFETY: the token says the CPU has FMA.
             unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn max(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: the token says the CPU has AVX2.
+            unsafe { _mm256_max_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn min(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: the token says the CPU has AVX2.
+            unsafe { _mm256_min_ps(a, b) }
         }
 
         #[inline(always)]
@@ -363,6 +393,7 @@ mod x86 {
         const LANES: usize = 16;
         const TILE: [usize; 2] = [8, 3];
         const DOT_TILE: [usize; 2] = [4, 5];
+        const SUMS: usize = 28;
 
         #[inline(always)]
         fn splat(self, x: f32) -> __m512 {
@@ -380,6 +411,18 @@ mod x86 {
         fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
             // SAFETY: the token says the CPU has AVX-512F.
             unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn max(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: the token says the CPU has AVX-512F.
+            unsafe { _mm512_max_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn min(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: the token says the CPU has AVX-512F.
+            unsafe { _mm512_min_ps(a, b) }
         }
 
         #[inline(always)]

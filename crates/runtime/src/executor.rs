@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bantam_core::op::control::{repeat, truth};
 use bantam_core::op::{Control, Type};
 use bantam_core::{DType, Data, Element, Graph, Op, Tensor};
+use bantam_kernels::Aligned;
 
 use crate::kernel::{self, View};
-use crate::plan::{Place, Step};
+use crate::layer::Layer;
+use crate::plan::{Place, Step, Work};
 use crate::{Error, ErrorKind, Plan, Result};
 
 /// Runs a plan as often as wanted. Each executor has buffers of its own; the plan is shared.
@@ -16,10 +19,14 @@ use crate::{Error, ErrorKind, Plan, Result};
 pub struct Executor {
     plan: Arc<Plan>,
     slots: Vec<Data>,
+    images: Vec<Aligned<f32>>,
     late: Vec<Tensor>,
     /// Executors of graphs inside nodes, by the step and which of its graphs.
     inner: HashMap<(usize, u8), Vec<Executor>>,
 }
+
+/// The data of a value of which only the type is read.
+static NOTHING: Data = Data::U8(Vec::new());
 
 /// Most executors kept for one graph inside a node; further input types take the oldest's place.
 const MAX_INNER: usize = 8;
@@ -34,9 +41,11 @@ impl Executor {
             .map(|s| Data::zeros(s.dtype, s.len))
             .collect();
         let late = vec![Tensor::zeros(DType::U8, &[0]); plan.n_late];
+        let images = plan.images.iter().map(|&len| Aligned::zeros(len)).collect();
         Executor {
             plan,
             slots,
+            images,
             late,
             inner: HashMap::new(),
         }
@@ -56,38 +65,8 @@ impl Executor {
         let plan = Arc::clone(&self.plan);
         let mut outputs: Vec<(Data, &Type)> = Vec::new();
         for (number, step) in plan.steps.iter().enumerate() {
-            if step
-                .outputs
-                .iter()
-                .any(|(place, _)| matches!(place, Place::Late(_)))
-            {
-                self.run_late(number, step, inputs)
-                    .map_err(|e| e.at(&step.name))?;
-                continue;
-            }
-            let slots = || {
-                step.outputs.iter().map(|(place, _)| match place {
-                    Place::Slot(slot) => *slot,
-                    _ => unreachable!("a value of a known type has a buffer"),
-                })
-            };
-            for (slot, (_, t)) in slots().zip(&step.outputs) {
-                let data = std::mem::replace(&mut self.slots[slot], Data::U8(Vec::new()));
-                outputs.push((data, t.as_ref().expect("a known type")));
-            }
-            let views: Vec<View> = step
-                .inputs
-                .iter()
-                .map(|(place, t)| View {
-                    data: self.data(inputs, *place),
-                    t: t.as_ref().expect("a known type needs known types"),
-                })
-                .collect();
-            let result = kernel::run(&step.op, &views, &mut outputs);
-            for (slot, (data, _)) in slots().zip(outputs.drain(..)) {
-                self.slots[slot] = data;
-            }
-            result.map_err(|e| e.at(&step.name))?;
+            self.step(number, step, inputs, &mut outputs)
+                .map_err(|e| e.at(&step.name))?;
         }
         Ok(Outputs {
             executor: self,
@@ -95,15 +74,108 @@ impl Executor {
         })
     }
 
+    /// Runs the graph as [`Executor::run`] does and tells how long each step took, in the order of
+    /// [`Plan::steps`].
+    pub fn profile(&mut self, inputs: &[&Tensor]) -> Result<Vec<Duration>> {
+        self.check(inputs)?;
+        let plan = Arc::clone(&self.plan);
+        let mut outputs = Vec::new();
+        let mut times = Vec::with_capacity(plan.steps.len());
+        for (number, step) in plan.steps.iter().enumerate() {
+            let start = Instant::now();
+            self.step(number, step, inputs, &mut outputs)
+                .map_err(|e| e.at(&step.name))?;
+            times.push(start.elapsed());
+        }
+        Ok(times)
+    }
+
+    /// Runs one step; `outputs` is scratch, empty before and after.
+    fn step<'p>(
+        &mut self,
+        number: usize,
+        step: &'p Step,
+        inputs: &[&Tensor],
+        outputs: &mut Vec<(Data, &'p Type)>,
+    ) -> Result<()> {
+        let op = match &step.work {
+            Work::Layer(layer) => {
+                self.layer(layer, step, inputs);
+                return Ok(());
+            }
+            Work::Op(op) => op,
+        };
+        let is_late = |(place, _): &(Place, _)| matches!(place, Place::Late(_));
+        if step.outputs.iter().any(is_late) {
+            return self.run_late(number, op, step, inputs);
+        }
+        let slots = || {
+            step.outputs.iter().map(|(place, _)| match place {
+                Place::Slot(slot) => *slot,
+                _ => unreachable!("a value of a known type has a buffer"),
+            })
+        };
+        for (slot, (_, t)) in slots().zip(&step.outputs) {
+            let data = std::mem::replace(&mut self.slots[slot], Data::U8(Vec::new()));
+            outputs.push((data, t.as_ref().expect("a known type")));
+        }
+        let views: Vec<View> = step
+            .inputs
+            .iter()
+            .map(|(place, t)| View {
+                data: self.data(inputs, *place),
+                t: t.as_ref().expect("a known type needs known types"),
+            })
+            .collect();
+        let result = kernel::run(op, &views, outputs);
+        for (slot, (data, _)) in slots().zip(outputs.drain(..)) {
+            self.slots[slot] = data;
+        }
+        result
+    }
+
+    /// Runs a layer: its one output is taken out of the executor meanwhile.
+    fn layer(&mut self, layer: &Layer, step: &Step, inputs: &[&Tensor]) {
+        let read = |executor: &Executor, y: &mut [f32]| {
+            let mut values = step
+                .inputs
+                .iter()
+                .map(|(place, _)| executor.floats(inputs, *place));
+            let first = values.next().expect("a layer reads something");
+            layer.run(first, values.next(), y);
+        };
+        match step.outputs[0].0 {
+            Place::Image(i) => {
+                let mut y = std::mem::take(&mut self.images[i]);
+                read(self, &mut y);
+                self.images[i] = y;
+            }
+            Place::Slot(i) => {
+                let mut data = std::mem::replace(&mut self.slots[i], Data::U8(Vec::new()));
+                let y = f32::slice_mut(&mut data).expect("layers make floats");
+                read(self, y);
+                self.slots[i] = data;
+            }
+            _ => unreachable!("a layer writes to a buffer"),
+        }
+    }
+
+    fn floats<'a>(&'a self, inputs: &'a [&Tensor], place: Place) -> &'a [f32] {
+        match place {
+            Place::Image(i) => &self.images[i],
+            _ => f32::slice(self.data(inputs, place)).expect("layers read floats"),
+        }
+    }
+
     /// Runs a step whose output types are not known before.
-    fn run_late(&mut self, number: usize, step: &Step, inputs: &[&Tensor]) -> Result<()> {
+    fn run_late(&mut self, number: usize, op: &Op, step: &Step, inputs: &[&Tensor]) -> Result<()> {
         let arguments: Vec<Tensor> = step
             .inputs
             .iter()
             .map(|(p, t)| self.value(inputs, *p, t))
             .collect();
         let refs: Vec<&Tensor> = arguments.iter().collect();
-        let results = match &step.op {
+        let results = match op {
             Op::Control(Control::If { then, otherwise }) => {
                 let (graph, which) = if truth(refs[0])? {
                     (then, 0)
@@ -200,6 +272,8 @@ impl Executor {
             Place::Weight(i) => self.plan.weights[i].data(),
             Place::Slot(i) => &self.slots[i],
             Place::Late(i) => self.late[i].data(),
+            Place::Nowhere => &NOTHING,
+            Place::Image(_) => unreachable!("a plain value has a plain place"),
         }
     }
 }

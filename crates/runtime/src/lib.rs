@@ -9,8 +9,11 @@
 mod error;
 mod executor;
 mod kernel;
+mod layer;
 mod plan;
+mod tune;
 
 pub use error::{Error, ErrorKind, Result};
 pub use executor::Executor;
-pub use plan::{Memory, Plan};
+pub use plan::{Memory, Plan, StepInfo};
+pub use tune::{Candidate, Choice, Choices};

@@ -9,6 +9,9 @@ mod linear;
 mod spatial;
 mod statistics;
 
+pub(crate) use elementwise::function;
+pub(crate) use spatial::{conv_shape, pool_shape};
+
 use bantam_core::op::late::{Known, Resolved};
 use bantam_core::op::{ConvRole, Type};
 use bantam_core::{DType, Data, Element, Op, Tensor, each_type};

@@ -1,0 +1,221 @@
+//! Depthwise convolutions: each channel by a kernel of its own.
+
+use super::conv::pad;
+use super::{CHANNEL_BLOCK, Clamp, ImageShape};
+use crate::aligned::Aligned;
+use crate::conv::ConvShape;
+use crate::parallel::{self, SharedMut};
+use crate::simd::{self, Simd, WithSimd, dispatch};
+
+/// A depthwise convolution, ready to run on images of fixed shapes.
+#[derive(Clone, Debug)]
+pub struct DepthwiseLayer {
+    x: ImageShape,
+    y: ImageShape,
+    step: [usize; 2],
+    first: usize,
+    /// Where taps are, from the first.
+    taps: Vec<usize>,
+    /// Block of channels by tap by channel.
+    weights: Aligned<f32>,
+    bias: Aligned<f32>,
+}
+
+impl DepthwiseLayer {
+    /// Packs `weights: [c, 1, kh, kw]` and `bias: [c]` for images `x` and `y`, whose pixels are whole
+    /// blocks of [`CHANNEL_BLOCK`](super::CHANNEL_BLOCK).
+    ///
+    /// # Panics
+    /// If shapes do not fit each other, or the halo of `x` is narrower than the padding.
+    pub fn new(
+        shape: &ConvShape,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        x: ImageShape,
+        y: ImageShape,
+    ) -> DepthwiseLayer {
+        let c = shape.c_in;
+        assert!(
+            shape.groups == c && shape.c_out == c,
+            "a depthwise convolution"
+        );
+        assert_eq!((x.n, x.h, x.w, x.c), (shape.n, shape.h, shape.w, c));
+        assert_eq!(
+            (y.n, y.h, y.w, y.c),
+            (shape.n, shape.out_h(), shape.out_w(), c)
+        );
+        let whole = |s: &ImageShape| s.pitch >= c && s.pitch.is_multiple_of(CHANNEL_BLOCK);
+        assert!(
+            whole(&x) && whole(&y),
+            "pixels are whole blocks of channels"
+        );
+        assert_eq!(weights.len(), shape.w_len(), "weights of a convolution");
+        for axis in 0..2 {
+            let reach = shape.padding[axis].max(shape.padding[axis + 2]);
+            assert!(
+                x.halo[axis] >= reach,
+                "the halo is narrower than the padding"
+            );
+        }
+        let [kh, kw] = shape.kernel;
+        let offset = |t: usize| {
+            let (i, j) = (t / kw, t % kw);
+            i * shape.dilation[0] * x.row_len() + j * shape.dilation[1] * x.pitch
+        };
+        let area = kh * kw;
+        let padded = c.next_multiple_of(CHANNEL_BLOCK);
+        let mut packed = Aligned::zeros(padded * area);
+        for (channel, kernel) in weights.chunks_exact(area).enumerate() {
+            let (block, lane) = (channel / CHANNEL_BLOCK, channel % CHANNEL_BLOCK);
+            for (t, &w) in kernel.iter().enumerate() {
+                packed[(block * area + t) * CHANNEL_BLOCK + lane] = w;
+            }
+        }
+        let [top, left, ..] = shape.padding;
+        DepthwiseLayer {
+            x,
+            y,
+            step: [shape.stride[0] * x.row_len(), shape.stride[1] * x.pitch],
+            first: (x.halo[0] - top) * x.row_len() + (x.halo[1] - left) * x.pitch,
+            taps: (0..area).map(offset).collect(),
+            weights: packed,
+            bias: pad(bias, padded),
+        }
+    }
+
+    /// Bytes of the packed weights.
+    pub fn size_bytes(&self) -> usize {
+        (self.weights.len() + self.bias.len()) * size_of::<f32>()
+    }
+
+    /// `y = clamp(convolution of x + bias)`, and zeros in the halo of `y`.
+    ///
+    /// # Panics
+    /// If a slice is shorter than its shape says.
+    pub fn run(&self, x: &[f32], clamp: Clamp, y: &mut [f32]) {
+        assert!(
+            x.len() >= self.x.len(),
+            "the images to convolve are too short"
+        );
+        assert!(y.len() >= self.y.len(), "the result is too short");
+        self.y.clear_halo(&mut y[..self.y.len()]);
+        if self.y.is_empty() {
+            return;
+        }
+        let rows = self.y.n * self.y.h;
+        let ops = 2 * rows * self.y.w * self.y.c * self.taps.len();
+        let out = SharedMut::new(y);
+        let rows_each = rows.div_ceil(rows.min((ops >> 20).max(1)));
+        parallel::for_each(rows.div_ceil(rows_each), ops, |i| {
+            for row in i * rows_each..rows.min((i + 1) * rows_each) {
+                let work = Row {
+                    layer: self,
+                    row,
+                    x,
+                    clamp,
+                    out,
+                };
+                dispatch(simd::level(), work);
+            }
+        });
+    }
+}
+
+struct Row<'a> {
+    layer: &'a DepthwiseLayer,
+    /// Row of the batch.
+    row: usize,
+    x: &'a [f32],
+    clamp: Clamp,
+    out: SharedMut,
+}
+
+/// Pixels whose sums are held in registers.
+const PIXELS: usize = 8;
+
+impl WithSimd for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (layer, y) = (self.layer, &self.layer.y);
+        let (image, row) = (self.row / y.h, self.row % y.h);
+        let x = layer.first + image * layer.x.image_len() + row * layer.step[0];
+        let to = y.at(image, row, 0);
+        let vectors = layer.bias.len() / S::LANES;
+        let last = layer.taps[layer.taps.len() - 1] + (y.w - 1) * layer.step[1];
+        assert!(
+            x + last + layer.bias.len() <= self.x.len(),
+            "a row reads within the images"
+        );
+        for column in (0..y.w).step_by(PIXELS) {
+            for v in 0..vectors {
+                let at = v * S::LANES;
+                let x = x + column * layer.step[1] + at;
+                let to = to + column * y.pitch + at;
+                // SAFETY: the assertion bounds the last tap of the last channel of the last pixel,
+                // and taps ascend; pixels of `y` have room for all vectors, its length was checked,
+                // and no other piece writes this row.
+                unsafe {
+                    let (x, to) = (self.x.as_ptr().add(x), self.out.at(to));
+                    match y.w - column {
+                        PIXELS.. => self.pixels::<S, PIXELS>(simd, at, x, to),
+                        4.. => {
+                            self.pixels::<S, 4>(simd, at, x, to);
+                            for p in 4..y.w - column {
+                                let (x, to) = (x.add(p * layer.step[1]), to.add(p * y.pitch));
+                                self.pixels::<S, 1>(simd, at, x, to);
+                            }
+                        }
+                        rest => {
+                            for p in 0..rest {
+                                let (x, to) = (x.add(p * layer.step[1]), to.add(p * y.pitch));
+                                self.pixels::<S, 1>(simd, at, x, to);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Row<'_> {
+    /// `P` pixels of the vector that begins with channel `at`.
+    ///
+    /// # Safety
+    /// A vector can be read at each tap from `x`, also for each of `P` pixels further on, and
+    /// written at each of `P` pixels from `to`.
+    #[inline(always)]
+    unsafe fn pixels<S: Simd, const P: usize>(
+        &self,
+        simd: S,
+        at: usize,
+        x: *const f32,
+        to: *mut f32,
+    ) {
+        let (layer, step) = (self.layer, self.layer.step[1]);
+        let (block, lane) = (at / CHANNEL_BLOCK, at % CHANNEL_BLOCK);
+        let weights = &layer.weights[block * CHANNEL_BLOCK * layer.taps.len()..];
+        let weights = &weights[..CHANNEL_BLOCK * layer.taps.len()];
+        let mut sums = [simd.load_slice(&layer.bias[at..]); P];
+        for (&tap, w) in layer.taps.iter().zip(weights.chunks_exact(CHANNEL_BLOCK)) {
+            let w = simd.load_slice(&w[lane..]);
+            for (p, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: by the contract of this function.
+                let x = unsafe { simd.load(x.add(tap + p * step)) };
+                *sum = simd.mul_add(x, w, *sum);
+            }
+        }
+        let (low, high) = (simd.splat(self.clamp.low), simd.splat(self.clamp.high));
+        for (p, &sum) in sums.iter().enumerate() {
+            // SAFETY: by the contract of this function.
+            unsafe {
+                simd.store(
+                    to.add(p * layer.y.pitch),
+                    simd.min(high, simd.max(low, sum)),
+                )
+            };
+        }
+    }
+}

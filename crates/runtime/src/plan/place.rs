@@ -1,0 +1,127 @@
+//! Which buffer holds which value: one pass over the steps in running order.
+//!
+//! A buffer is used again as soon as the value in it has been read for the last time; among free
+//! buffers the one whose size fits best is taken.
+
+use bantam_core::DType;
+
+use super::Place;
+
+/// A value's storage before buffers are given out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Storage {
+    /// It has its place already.
+    Given(Place),
+    /// So many elements.
+    Plain(DType, usize),
+    /// Floats that begin with a cache line.
+    Image(usize),
+}
+
+impl Storage {
+    fn size_bytes(self) -> usize {
+        match self {
+            Storage::Given(_) => 0,
+            Storage::Plain(dtype, len) => len * dtype.size_bytes(),
+            Storage::Image(len) => len * size_of::<f32>(),
+        }
+    }
+}
+
+/// A buffer that several values use in turn.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) dtype: DType,
+    pub(crate) len: usize,
+}
+
+/// What the values of a plan live in.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    pub(super) slots: Vec<Slot>,
+    /// Lengths of the buffers for images.
+    pub(super) images: Vec<usize>,
+    pub(super) without_reuse_bytes: usize,
+}
+
+/// Reads and writes of a step, as numbers of storages.
+pub(super) struct Use {
+    pub(super) reads: Vec<usize>,
+    pub(super) writes: Vec<usize>,
+}
+
+/// Gives each storage a place. Storages in `kept` are read after all steps.
+pub(super) fn place(storages: &[Storage], uses: &[Use], kept: &[usize]) -> (Vec<Place>, Buffers) {
+    let mut last = vec![0; storages.len()];
+    for (i, step) in uses.iter().enumerate() {
+        step.reads
+            .iter()
+            .chain(&step.writes)
+            .for_each(|&s| last[s] = i);
+    }
+    kept.iter().for_each(|&s| last[s] = usize::MAX);
+    let mut buffers = Buffers::default();
+    let (mut free_slots, mut free_images) = (Vec::new(), Vec::new());
+    let mut places: Vec<Option<Place>> = storages
+        .iter()
+        .map(|s| match s {
+            Storage::Given(place) => Some(*place),
+            _ => None,
+        })
+        .collect();
+    for (i, step) in uses.iter().enumerate() {
+        for &s in &step.writes {
+            buffers.without_reuse_bytes += storages[s].size_bytes();
+            match storages[s] {
+                Storage::Given(_) => {}
+                Storage::Plain(dtype, len) => {
+                    let slots = &buffers.slots;
+                    let size = |i: usize| (slots[i].dtype == dtype).then_some(slots[i].len);
+                    let slot = best(&mut free_slots, len, size).unwrap_or_else(|| {
+                        buffers.slots.push(Slot { dtype, len: 0 });
+                        buffers.slots.len() - 1
+                    });
+                    let longest = &mut buffers.slots[slot].len;
+                    *longest = len.max(*longest);
+                    places[s] = Some(Place::Slot(slot));
+                }
+                Storage::Image(len) => {
+                    let images = &buffers.images;
+                    let image = best(&mut free_images, len, |i| Some(images[i]));
+                    let image = image.unwrap_or_else(|| {
+                        buffers.images.push(0);
+                        buffers.images.len() - 1
+                    });
+                    buffers.images[image] = buffers.images[image].max(len);
+                    places[s] = Some(Place::Image(image));
+                }
+            }
+        }
+        let mut done: Vec<usize> = step.reads.iter().chain(&step.writes).copied().collect();
+        done.sort_unstable();
+        done.dedup();
+        for s in done.into_iter().filter(|&s| last[s] == i) {
+            match places[s] {
+                Some(Place::Slot(slot)) => free_slots.push(slot),
+                Some(Place::Image(image)) => free_images.push(image),
+                _ => {}
+            }
+        }
+    }
+    let places = places
+        .into_iter()
+        .map(|p| p.unwrap_or(Place::Nowhere))
+        .collect();
+    (places, buffers)
+}
+
+/// Takes the free buffer that fits `len` best, of those that have a size.
+fn best(free: &mut Vec<usize>, len: usize, size: impl Fn(usize) -> Option<usize>) -> Option<usize> {
+    let cost = |size: usize| match size >= len {
+        true => (0, size - len),
+        false => (1, len - size),
+    };
+    let fits = |i: usize| size(free[i]).map(|size| (cost(size), i));
+    let (_, i) = (0..free.len()).filter_map(fits).min()?;
+    Some(free.swap_remove(i))
+}
