@@ -12,11 +12,13 @@ mod depthwise;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod tiling;
 
-pub use conv::{ConvLayer, Tile};
+pub use conv::ConvLayer;
 pub use convert::{add, from_last, take, to_last};
 pub use depthwise::DepthwiseLayer;
 pub use pool::{Pooling, pool};
+pub use tiling::Tile;
 
 /// How a batch of images lies in memory, channels last: `[n, halo + h + halo, halo + w + halo,
 /// pitch]`.
