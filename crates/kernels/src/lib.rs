@@ -20,6 +20,7 @@
 //! This is the only crate of the workspace with `unsafe` code.
 
 mod aligned;
+mod bytes;
 mod conv;
 mod elementwise;
 mod floor;
@@ -40,6 +41,7 @@ mod testing;
 mod window;
 
 pub use aligned::Aligned;
+pub use bytes::{ByteLevel, byte_level};
 pub use conv::{ConvShape, conv, conv_grad_input, conv_grad_weight};
 pub use elementwise::{broadcast_zip, exp, map, sigmoid, tanh, zip_map, zip3_map};
 pub use floor::{peak_flops, read_bandwidth};

@@ -137,16 +137,24 @@ fn with_buffer<R>(
 ///
 /// Whoever makes one promises that no two calls that may run at the same time touch the same
 /// element, and that the memory outlives them.
-#[derive(Clone, Copy)]
-pub(crate) struct SharedMut(*mut f32);
+#[derive(Debug)]
+pub(crate) struct SharedMut<T = f32>(*mut T);
+
+impl<T> Clone for SharedMut<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for SharedMut<T> {}
 
 // SAFETY: see the type: concurrent uses touch disjoint elements.
-unsafe impl Send for SharedMut {}
+unsafe impl<T: Send> Send for SharedMut<T> {}
 // SAFETY: as above.
-unsafe impl Sync for SharedMut {}
+unsafe impl<T: Send> Sync for SharedMut<T> {}
 
-impl SharedMut {
-    pub(crate) fn new(data: &mut [f32]) -> Self {
+impl<T> SharedMut<T> {
+    pub(crate) fn new(data: &mut [T]) -> Self {
         SharedMut(data.as_mut_ptr())
     }
 
@@ -154,7 +162,7 @@ impl SharedMut {
     ///
     /// # Safety
     /// `offset` is within the slice this was made of.
-    pub(crate) unsafe fn at(self, offset: usize) -> *mut f32 {
+    pub(crate) unsafe fn at(self, offset: usize) -> *mut T {
         // SAFETY: the caller stays within the slice.
         unsafe { self.0.add(offset) }
     }

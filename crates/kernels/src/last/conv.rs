@@ -80,7 +80,7 @@ impl ConvLayer {
     /// # Panics
     /// If the tile has more sums than registers hold.
     pub fn with_tile(&self, tile: Tile) -> ConvLayer {
-        check_tile(tile, limits(self.level).1);
+        check_tile(tile, limits(self.level).1, self.tiling.y.w);
         let (taps, tiling) = (self.tiling.taps(), &self.tiling);
         let weights = repack(
             &self.weights,
@@ -165,13 +165,13 @@ impl ConvLayer {
     fn panel<const V: usize>(&self, first: usize, work: &Work) {
         macro_rules! widths {
             ($($p:literal)*) => {
-                match self.tiling.tile.pixels.min(self.tiling.y.w) {
+                match self.tiling.tile.pixels {
                     $($p => dispatch(self.level, Panel::<$p, V> { layer: self, first, work }),)*
                     _ => unreachable!("checked when it was packed"),
                 }
             };
         }
-        widths!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
+        widths!(1 2 3 4 6 7 8 10 12 14 16);
     }
 }
 

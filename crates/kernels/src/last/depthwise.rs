@@ -7,15 +7,96 @@ use crate::conv::ConvShape;
 use crate::parallel::{self, SharedMut};
 use crate::simd::{self, Simd, WithSimd, dispatch};
 
+/// A depthwise convolution from images to images, without its numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Geometry {
+    x: ImageShape,
+    pub(super) y: ImageShape,
+    /// Elements between the first taps of two neighbouring rows of outputs, and of two in a row.
+    pub(super) step: [usize; 2],
+    first: usize,
+    /// Where taps are, from the first.
+    pub(super) taps: Vec<usize>,
+}
+
+impl Geometry {
+    /// # Panics
+    /// If shapes do not fit each other, or the halo of `x` is narrower than the padding.
+    pub(super) fn new(shape: &ConvShape, x: ImageShape, y: ImageShape) -> Geometry {
+        let c = shape.c_in;
+        assert!(
+            shape.groups == c && shape.c_out == c,
+            "a depthwise convolution"
+        );
+        assert_eq!((x.n, x.h, x.w, x.c), (shape.n, shape.h, shape.w, c));
+        assert_eq!(
+            (y.n, y.h, y.w, y.c),
+            (shape.n, shape.out_h(), shape.out_w(), c)
+        );
+        let whole = |s: &ImageShape| s.pitch >= c && s.pitch.is_multiple_of(CHANNEL_BLOCK);
+        assert!(
+            whole(&x) && whole(&y),
+            "pixels are whole blocks of channels"
+        );
+        for axis in 0..2 {
+            let reach = shape.padding[axis].max(shape.padding[axis + 2]);
+            assert!(
+                x.halo[axis] >= reach,
+                "the halo is narrower than the padding"
+            );
+        }
+        let [kh, kw] = shape.kernel;
+        let offset = |t: usize| {
+            let (i, j) = (t / kw, t % kw);
+            i * shape.dilation[0] * x.row_len() + j * shape.dilation[1] * x.pitch
+        };
+        let [top, left, ..] = shape.padding;
+        Geometry {
+            x,
+            y,
+            step: [shape.stride[0] * x.row_len(), shape.stride[1] * x.pitch],
+            first: (x.halo[0] - top) * x.row_len() + (x.halo[1] - left) * x.pitch,
+            taps: (0..kh * kw).map(offset).collect(),
+        }
+    }
+
+    /// Channels in whole blocks.
+    pub(super) fn channels(&self) -> usize {
+        self.y.c.next_multiple_of(CHANNEL_BLOCK)
+    }
+
+    /// Calls `f` with each row of the batch of results; `len` elements are there to read.
+    pub(super) fn rows(&self, len: usize, f: impl Fn(usize) + Send + Sync) {
+        assert!(len >= self.x.len(), "the images to convolve are too short");
+        if self.y.is_empty() {
+            return;
+        }
+        let rows = self.y.n * self.y.h;
+        let ops = 2 * rows * self.y.w * self.y.c * self.taps.len();
+        let rows_each = rows.div_ceil(rows.min((ops >> 20).max(1)));
+        parallel::for_each(rows.div_ceil(rows_each), ops, |i| {
+            (i * rows_each..rows.min((i + 1) * rows_each)).for_each(&f);
+        });
+    }
+
+    /// Where a row of the batch reads first and where it writes; all it reads is below `len`.
+    #[inline(always)]
+    pub(super) fn row(&self, row: usize, len: usize) -> (usize, usize) {
+        let (image, row) = (row / self.y.h, row % self.y.h);
+        let x = self.first + image * self.x.image_len() + row * self.step[0];
+        let last = self.taps[self.taps.len() - 1] + (self.y.w - 1) * self.step[1];
+        assert!(
+            x + last + self.channels() <= len,
+            "a row reads within the images"
+        );
+        (x, self.y.at(image, row, 0))
+    }
+}
+
 /// A depthwise convolution, ready to run on images of fixed shapes.
 #[derive(Clone, Debug)]
 pub struct DepthwiseLayer {
-    x: ImageShape,
-    y: ImageShape,
-    step: [usize; 2],
-    first: usize,
-    /// Where taps are, from the first.
-    taps: Vec<usize>,
+    geometry: Geometry,
     /// Block of channels by tap by channel.
     weights: Aligned<f32>,
     bias: Aligned<f32>,
@@ -34,36 +115,9 @@ impl DepthwiseLayer {
         x: ImageShape,
         y: ImageShape,
     ) -> DepthwiseLayer {
-        let c = shape.c_in;
-        assert!(
-            shape.groups == c && shape.c_out == c,
-            "a depthwise convolution"
-        );
-        assert_eq!((x.n, x.h, x.w, x.c), (shape.n, shape.h, shape.w, c));
-        assert_eq!(
-            (y.n, y.h, y.w, y.c),
-            (shape.n, shape.out_h(), shape.out_w(), c)
-        );
-        let whole = |s: &ImageShape| s.pitch >= c && s.pitch.is_multiple_of(CHANNEL_BLOCK);
-        assert!(
-            whole(&x) && whole(&y),
-            "pixels are whole blocks of channels"
-        );
+        let geometry = Geometry::new(shape, x, y);
         assert_eq!(weights.len(), shape.w_len(), "weights of a convolution");
-        for axis in 0..2 {
-            let reach = shape.padding[axis].max(shape.padding[axis + 2]);
-            assert!(
-                x.halo[axis] >= reach,
-                "the halo is narrower than the padding"
-            );
-        }
-        let [kh, kw] = shape.kernel;
-        let offset = |t: usize| {
-            let (i, j) = (t / kw, t % kw);
-            i * shape.dilation[0] * x.row_len() + j * shape.dilation[1] * x.pitch
-        };
-        let area = kh * kw;
-        let padded = c.next_multiple_of(CHANNEL_BLOCK);
+        let (area, padded) = (geometry.taps.len(), geometry.channels());
         let mut packed = Aligned::zeros(padded * area);
         for (channel, kernel) in weights.chunks_exact(area).enumerate() {
             let (block, lane) = (channel / CHANNEL_BLOCK, channel % CHANNEL_BLOCK);
@@ -71,13 +125,8 @@ impl DepthwiseLayer {
                 packed[(block * area + t) * CHANNEL_BLOCK + lane] = w;
             }
         }
-        let [top, left, ..] = shape.padding;
         DepthwiseLayer {
-            x,
-            y,
-            step: [shape.stride[0] * x.row_len(), shape.stride[1] * x.pitch],
-            first: (x.halo[0] - top) * x.row_len() + (x.halo[1] - left) * x.pitch,
-            taps: (0..area).map(offset).collect(),
+            geometry,
             weights: packed,
             bias: pad(bias, padded),
         }
@@ -93,30 +142,19 @@ impl DepthwiseLayer {
     /// # Panics
     /// If a slice is shorter than its shape says.
     pub fn run(&self, x: &[f32], clamp: Clamp, y: &mut [f32]) {
-        assert!(
-            x.len() >= self.x.len(),
-            "the images to convolve are too short"
-        );
-        assert!(y.len() >= self.y.len(), "the result is too short");
-        self.y.clear_halo(&mut y[..self.y.len()]);
-        if self.y.is_empty() {
-            return;
-        }
-        let rows = self.y.n * self.y.h;
-        let ops = 2 * rows * self.y.w * self.y.c * self.taps.len();
+        let shape = &self.geometry.y;
+        assert!(y.len() >= shape.len(), "the result is too short");
+        shape.clear_halo(&mut y[..shape.len()]);
         let out = SharedMut::new(y);
-        let rows_each = rows.div_ceil(rows.min((ops >> 20).max(1)));
-        parallel::for_each(rows.div_ceil(rows_each), ops, |i| {
-            for row in i * rows_each..rows.min((i + 1) * rows_each) {
-                let work = Row {
-                    layer: self,
-                    row,
-                    x,
-                    clamp,
-                    out,
-                };
-                dispatch(simd::level(), work);
-            }
+        self.geometry.rows(x.len(), |row| {
+            let work = Row {
+                layer: self,
+                row,
+                x,
+                clamp,
+                out,
+            };
+            dispatch(simd::level(), work);
         });
     }
 }
@@ -131,23 +169,16 @@ struct Row<'a> {
 }
 
 /// Pixels whose sums are held in registers.
-const PIXELS: usize = 8;
+pub(super) const PIXELS: usize = 8;
 
 impl WithSimd for Row<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (layer, y) = (self.layer, &self.layer.y);
-        let (image, row) = (self.row / y.h, self.row % y.h);
-        let x = layer.first + image * layer.x.image_len() + row * layer.step[0];
-        let to = y.at(image, row, 0);
-        let vectors = layer.bias.len() / S::LANES;
-        let last = layer.taps[layer.taps.len() - 1] + (y.w - 1) * layer.step[1];
-        assert!(
-            x + last + layer.bias.len() <= self.x.len(),
-            "a row reads within the images"
-        );
+        let layer = &self.layer.geometry;
+        let (y, (x, to)) = (&layer.y, layer.row(self.row, self.x.len()));
+        let vectors = self.layer.bias.len() / S::LANES;
         for column in (0..y.w).step_by(PIXELS) {
             for v in 0..vectors {
                 let at = v * S::LANES;
@@ -194,12 +225,13 @@ impl Row<'_> {
         x: *const f32,
         to: *mut f32,
     ) {
-        let (layer, step) = (self.layer, self.layer.step[1]);
+        let (layer, g) = (self.layer, &self.layer.geometry);
+        let step = g.step[1];
         let (block, lane) = (at / CHANNEL_BLOCK, at % CHANNEL_BLOCK);
-        let weights = &layer.weights[block * CHANNEL_BLOCK * layer.taps.len()..];
-        let weights = &weights[..CHANNEL_BLOCK * layer.taps.len()];
+        let weights = &layer.weights[block * CHANNEL_BLOCK * g.taps.len()..];
+        let weights = &weights[..CHANNEL_BLOCK * g.taps.len()];
         let mut sums = [simd.load_slice(&layer.bias[at..]); P];
-        for (&tap, w) in layer.taps.iter().zip(weights.chunks_exact(CHANNEL_BLOCK)) {
+        for (&tap, w) in g.taps.iter().zip(weights.chunks_exact(CHANNEL_BLOCK)) {
             let w = simd.load_slice(&w[lane..]);
             for (p, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: by the contract of this function.
@@ -210,12 +242,7 @@ impl Row<'_> {
         let (low, high) = (simd.splat(self.clamp.low), simd.splat(self.clamp.high));
         for (p, &sum) in sums.iter().enumerate() {
             // SAFETY: by the contract of this function.
-            unsafe {
-                simd.store(
-                    to.add(p * layer.y.pitch),
-                    simd.min(high, simd.max(low, sum)),
-                )
-            };
+            unsafe { simd.store(to.add(p * g.y.pitch), simd.min(high, simd.max(low, sum))) };
         }
     }
 }

@@ -6,6 +6,11 @@
 //! that no kernel asks whether a tap is outside. What follows a layer in a network (bias, another
 //! value added, a clamp) is done while the sums are still in registers.
 
+mod byte_conv;
+mod byte_convert;
+mod byte_depthwise;
+#[cfg(test)]
+mod byte_tests;
 mod conv;
 mod convert;
 mod depthwise;
@@ -14,6 +19,9 @@ mod pool;
 mod tests;
 mod tiling;
 
+pub use byte_conv::{Added, ByteConvLayer, Results, Scale};
+pub use byte_convert::{bytes_from_last, bytes_to_last, dequantize, max_pool_bytes, quantize};
+pub use byte_depthwise::ByteDepthwiseLayer;
 pub use conv::ConvLayer;
 pub use convert::{add, from_last, take, to_last};
 pub use depthwise::DepthwiseLayer;
@@ -93,6 +101,11 @@ impl ImageShape {
 
     /// Writes the zeros around each image.
     pub fn clear_halo<T: Copy + Default>(&self, data: &mut [T]) {
+        self.fill_halo(data, T::default());
+    }
+
+    /// Writes what is around each image.
+    pub fn fill_halo<T: Copy>(&self, data: &mut [T], value: T) {
         let [above, left] = self.halo;
         if self.halo == [0; 2] || self.is_empty() {
             return;
@@ -101,12 +114,12 @@ impl ImageShape {
         for image in data.chunks_exact_mut(self.image_len()) {
             let (top, rest) = image.split_at_mut(above * row);
             let (rows, bottom) = rest.split_at_mut(self.h * row);
-            top.fill(T::default());
-            bottom.fill(T::default());
+            top.fill(value);
+            bottom.fill(value);
             if side > 0 {
                 for row in rows.chunks_exact_mut(row) {
-                    row[..side].fill(T::default());
-                    row[side + self.w * self.pitch..].fill(T::default());
+                    row[..side].fill(value);
+                    row[side + self.w * self.pitch..].fill(value);
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::pool::PoolShape;
 use crate::testing::{assert_close, numbers, same_on_any_pool, tolerance};
 use crate::{Aligned, reference};
 
-fn conv_shape(
+pub(super) fn conv_shape(
     [n, c_in, h, w, c_out]: [usize; 5],
     kernel: [usize; 2],
     stride: [usize; 2],
@@ -27,7 +27,7 @@ fn conv_shape(
     }
 }
 
-fn convolutions() -> Vec<ConvShape> {
+pub(super) fn convolutions() -> Vec<ConvShape> {
     let s = conv_shape;
     vec![
         s([1, 1, 5, 5, 1], [1, 1], [1, 1], [0; 4], [1, 1]),
@@ -46,7 +46,7 @@ fn convolutions() -> Vec<ConvShape> {
 }
 
 /// Images of the shape of `x` with the halo that `s` needs, or a wider one.
-fn image_shapes(s: &ConvShape, wider: usize, c_pitch: bool) -> (ImageShape, ImageShape) {
+pub(super) fn image_shapes(s: &ConvShape, wider: usize, c_pitch: bool) -> (ImageShape, ImageShape) {
     let [top, left, bottom, right] = s.padding;
     let mut x = ImageShape::new(s.n, s.h, s.w, s.c_in);
     x.halo = [top.max(bottom) + wider, left.max(right) + wider];

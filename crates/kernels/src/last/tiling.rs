@@ -17,8 +17,8 @@ pub struct Tile {
     pub vectors: usize,
 }
 
-/// Most pixels of a tile.
-pub(super) const MOST_PIXELS: usize = 16;
+/// Numbers of pixels for which there are kernels; other widths take the next one below.
+pub(super) const PIXELS: [usize; 11] = [1, 2, 3, 4, 6, 7, 8, 10, 12, 14, 16];
 /// Most vectors of a tile.
 pub(super) const MOST_VECTORS: usize = 4;
 
@@ -29,10 +29,13 @@ impl Tile {
         let vectors_needed = c_out.div_ceil(lanes).max(1);
         let mut tiles: Vec<Tile> = (1..=MOST_VECTORS.min(vectors_needed))
             .filter_map(|vectors| {
-                let most = (sums / vectors).min(MOST_PIXELS).min(width.max(1));
+                let most = (sums / vectors).min(width.max(1));
                 // Of the tiles that cover a row with the least waste, the largest.
                 let waste = |p: usize| width.div_ceil(p) * p - width;
-                let pixels = (most.div_ceil(2)..=most).rev().min_by_key(|&p| waste(p))?;
+                let fits = PIXELS
+                    .into_iter()
+                    .filter(|&p| p <= most && 2 * p >= most.min(16));
+                let pixels = fits.rev().min_by_key(|&p| waste(p))?;
                 Some(Tile { pixels, vectors })
             })
             .collect();
@@ -94,7 +97,6 @@ impl Tiling {
         (lanes, sums): (usize, usize),
     ) -> Tiling {
         check(shape, &x, &y);
-        check_tile(tile, sums);
         let ([kh, kw], [down, right]) = (shape.kernel, shape.dilation);
         let joined = right == 1 && x.pitch == shape.c_in;
         let (per_row, run_len) = match joined {
@@ -109,6 +111,7 @@ impl Tiling {
             _ => (x, y),
         };
         let [top, left, ..] = shape.padding;
+        check_tile(tile, sums, flat_y.w);
         Tiling {
             x: flat_x,
             y: flat_y,
@@ -122,6 +125,11 @@ impl Tiling {
             run_len,
             n_vectors: shape.c_out.div_ceil(lanes),
         }
+    }
+
+    /// Fills runs of taps up to whole groups of `n`.
+    pub(super) fn group_taps(&mut self, n: usize) {
+        self.run_len = self.run_len.next_multiple_of(n);
     }
 
     /// What the speed depends on: sizes, steps and number of taps.
@@ -242,9 +250,10 @@ fn check(shape: &ConvShape, x: &ImageShape, y: &ImageShape) {
     }
 }
 
-pub(super) fn check_tile(tile: Tile, sums: usize) {
+pub(super) fn check_tile(tile: Tile, sums: usize, width: usize) {
     let Tile { pixels, vectors } = tile;
-    let fits = (1..=MOST_PIXELS).contains(&pixels) && (1..=MOST_VECTORS).contains(&vectors);
+    let fits =
+        PIXELS.contains(&pixels) && pixels <= width.max(1) && (1..=MOST_VECTORS).contains(&vectors);
     assert!(
         fits && pixels * vectors <= sums,
         "no tile of sums is as large as {tile:?}"
