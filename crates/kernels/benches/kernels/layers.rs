@@ -2,7 +2,10 @@
 
 use std::hint::black_box;
 
-use bantam_kernels::last::{Clamp, ConvLayer, DepthwiseLayer, ImageShape, Tile};
+use bantam_kernels::last::{
+    ByteConvLayer, ByteDepthwiseLayer, Clamp, ConvLayer, DepthwiseLayer, ImageShape, Results,
+    Scale, Tile,
+};
 use bantam_kernels::{Aligned, ConvShape, reference};
 
 use crate::Bench;
@@ -63,6 +66,11 @@ fn images(s: &ConvShape) -> (ImageShape, ImageShape) {
     (x, ImageShape::new(s.n, s.out_h(), s.out_w(), s.c_out))
 }
 
+const SCALE: Scale = Scale {
+    scale: 0.1,
+    zero_point: 3,
+};
+
 pub(crate) fn layers(bench: &Bench) {
     for (name, c, size, c_out, k, stride) in CONVOLUTIONS {
         let s = shape(c, size, c_out, k, stride, 1);
@@ -80,6 +88,39 @@ pub(crate) fn layers(bench: &Bench) {
                 || reference::conv(&s, &numbers(s.x_len()), &w, None, &mut vec![0.0; s.y_len()]),
             );
         }
+    }
+    for (name, c, size, c_out, k, stride) in CONVOLUTIONS {
+        let s = shape(c, size, c_out, k, stride, 1);
+        let (xs, ys) = images(&s);
+        let (x, w) = (
+            vec![3u8; xs.len() + ByteConvLayer::SLACK],
+            vec![1i8; s.w_len()],
+        );
+        let (scales, mut y) = (vec![0.01; c_out], Aligned::zeros(ys.len()));
+        let ops = 2 * s.y_len() * s.w_len() / s.c_out;
+        for tile in Tile::candidates(s.out_w(), c_out) {
+            let name = format!("layer bytes {name} {}x{}", tile.pixels, tile.vectors);
+            let layer = ByteConvLayer::new(&s, (&w, &scales), None, (xs, SCALE), ys, tile);
+            let run = || {
+                let y = Results::Bytes(&mut y, SCALE);
+                layer.run(black_box(&x), None, Clamp::RELU, y);
+            };
+            bench.row(&name, ops, run, || ());
+        }
+    }
+    for (name, c, size, k, stride) in DEPTHWISE {
+        let s = shape(c, size, c, k, stride, c);
+        let (xs, ys) = images(&s);
+        let (x, w) = (vec![3u8; xs.len()], vec![1i8; s.w_len()]);
+        let mut y = Aligned::zeros(ys.len());
+        let layer = ByteDepthwiseLayer::new(&s, (&w, &vec![0.01; c]), None, (xs, SCALE), ys);
+        let run = || layer.run(black_box(&x), Clamp::RELU, Results::Bytes(&mut y, SCALE));
+        bench.row(
+            &format!("layer bytes {name}"),
+            2 * s.y_len() * k * k,
+            run,
+            || (),
+        );
     }
     for (name, c, size, k, stride) in DEPTHWISE {
         let s = shape(c, size, c, k, stride, c);

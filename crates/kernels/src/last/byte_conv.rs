@@ -70,7 +70,27 @@ impl ByteConvLayer {
         y: ImageShape,
         tile: Tile,
     ) -> ByteConvLayer {
-        let level = byte_level();
+        ByteConvLayer::new_at(
+            byte_level(),
+            shape,
+            (weights, scales),
+            bias,
+            (x, scale),
+            y,
+            tile,
+        )
+    }
+
+    /// As [`ByteConvLayer::new`], with the vectors of a level this CPU has.
+    pub(super) fn new_at(
+        level: ByteLevel,
+        shape: &ConvShape,
+        (weights, scales): (&[i8], &[f32]),
+        bias: Option<&[f32]>,
+        (x, scale): (ImageShape, Scale),
+        y: ImageShape,
+        tile: Tile,
+    ) -> ByteConvLayer {
         let limits = byte_limits(level);
         assert_eq!(weights.len(), shape.w_len(), "weights of a convolution");
         assert_eq!(scales.len(), shape.c_out, "one scale for each channel");
@@ -148,7 +168,7 @@ impl ByteConvLayer {
 
     /// Tiles worth trying, the likeliest first.
     pub fn candidates(&self) -> Vec<Tile> {
-        Tile::candidates(self.tiling.y.w, self.tiling.y.c)
+        Tile::candidates_at(byte_limits(self.level), self.tiling.y.w, self.tiling.y.c)
     }
 
     /// What its speed depends on: sizes, steps and number of taps.

@@ -315,3 +315,32 @@ fn the_largest_byte_is_that_of_the_largest_number() {
     assert_eq!(found, expected);
     assert_eq!(y[0], 7);
 }
+
+#[test]
+fn every_level_gives_the_same_bytes() {
+    for s in convolutions() {
+        let (x, w) = (bytes(s.x_len(), 1), weights(s.w_len(), 2));
+        let scales = vec![0.004; s.c_out];
+        let bias = numbers(s.c_out, 4);
+        let plain = expected(&s, &x, &w, &scales, &bias);
+        let (xs, ys) = image_shapes(&s, 0, false);
+        let last = packed(&x, &xs, X.zero_point);
+        for level in crate::bytes::byte_levels() {
+            let limits = super::byte_conv::byte_limits(level);
+            for tile in Tile::candidates_at(limits, s.out_w(), s.c_out) {
+                let of = (&w[..], &scales[..]);
+                let layer = ByteConvLayer::new_at(level, &s, of, Some(&bias), (xs, X), ys, tile);
+                let (to, mut q) = (
+                    Scale {
+                        scale: 0.3,
+                        zero_point: 77,
+                    },
+                    Aligned::zeros(ys.len()),
+                );
+                layer.run(&last, None, Clamp::NONE, Results::Bytes(&mut q, to));
+                let name = format!("{s:?} {level:?} {tile:?}");
+                assert_bytes(&name, &unpacked(&q, &ys), &plain, to, Clamp::NONE);
+            }
+        }
+    }
+}

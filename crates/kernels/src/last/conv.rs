@@ -39,7 +39,19 @@ impl ConvLayer {
         y: ImageShape,
         tile: Tile,
     ) -> ConvLayer {
-        let level = simd::level();
+        ConvLayer::new_at(simd::level(), shape, weights, bias, x, y, tile)
+    }
+
+    /// As [`ConvLayer::new`], with the vectors of a level this CPU has.
+    pub(super) fn new_at(
+        level: Level,
+        shape: &ConvShape,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        x: ImageShape,
+        y: ImageShape,
+        tile: Tile,
+    ) -> ConvLayer {
         let limits = limits(level);
         assert_eq!(weights.len(), shape.w_len(), "weights of a convolution");
         assert!(
@@ -99,7 +111,7 @@ impl ConvLayer {
 
     /// Tiles worth trying, the likeliest first.
     pub fn candidates(&self) -> Vec<Tile> {
-        Tile::candidates(self.tiling.y.w, self.tiling.y.c)
+        Tile::candidates_at(limits(self.level), self.tiling.y.w, self.tiling.y.c)
     }
 
     /// What its speed depends on: sizes, steps and number of taps.

@@ -273,3 +273,23 @@ fn sums_agree_with_reference() {
         }
     }
 }
+
+#[test]
+fn every_level_agrees_with_reference() {
+    for s in convolutions() {
+        let (x, w) = (numbers(s.x_len(), 1), numbers(s.w_len(), 2));
+        let mut expected = vec![0.0; s.y_len()];
+        reference::conv(&s, &x, &w, None, &mut expected);
+        let (xs, ys) = image_shapes(&s, 0, false);
+        let last = packed(&x, &xs);
+        for level in crate::simd::levels() {
+            for tile in Tile::candidates_at(super::tiling::limits(level), s.out_w(), s.c_out) {
+                let layer = ConvLayer::new_at(level, &s, &w, None, xs, ys, tile);
+                let mut y = Aligned::zeros(ys.len());
+                layer.run(&last, None, Clamp::NONE, &mut y);
+                let name = format!("{s:?} {level:?} {tile:?}");
+                assert_close(&name, &unpacked(&y, &ys), &expected, tolerance(s.taps()));
+            }
+        }
+    }
+}

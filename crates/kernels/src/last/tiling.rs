@@ -25,7 +25,15 @@ pub(super) const MOST_VECTORS: usize = 4;
 impl Tile {
     /// Tiles worth trying for rows of `width` outputs with `c_out` channels, the likeliest first.
     pub fn candidates(width: usize, c_out: usize) -> Vec<Tile> {
-        let (lanes, sums) = limits(simd::level());
+        Tile::candidates_at(limits(simd::level()), width, c_out)
+    }
+
+    /// As [`Tile::candidates`], for vectors of so many lanes and registers for so many sums.
+    pub(super) fn candidates_at(
+        (lanes, sums): (usize, usize),
+        width: usize,
+        c_out: usize,
+    ) -> Vec<Tile> {
         let vectors_needed = c_out.div_ceil(lanes).max(1);
         let mut tiles: Vec<Tile> = (1..=MOST_VECTORS.min(vectors_needed))
             .filter_map(|vectors| {
