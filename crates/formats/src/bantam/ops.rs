@@ -91,6 +91,7 @@ pub(super) fn write_op(sink: &mut Sink, op: &Op) -> Result<()> {
         | Op::Resample(_)
         | Op::Window(_)
         | Op::Late(_)
+        | Op::Quantize(_)
         | Op::Find(_)
         | Op::Control(_) => unreachable!("refused above"),
     }
@@ -124,6 +125,7 @@ fn is_storable(op: &Op) -> bool {
         | Op::Resample(_)
         | Op::Window(_)
         | Op::Late(_)
+        | Op::Quantize(_)
         | Op::Find(_)
         | Op::Control(_) => false,
     }
@@ -162,6 +164,7 @@ pub(super) fn tag(op: &Op) -> u8 {
         | Op::Resample(_)
         | Op::Window(_)
         | Op::Late(_)
+        | Op::Quantize(_)
         | Op::Find(_)
         | Op::Control(_) => unreachable!("operators without a tag are refused"),
     }

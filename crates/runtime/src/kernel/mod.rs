@@ -89,6 +89,7 @@ pub(crate) fn run(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
         | Op::Resample(_)
         | Op::Window(_)
         | Op::Late(_)
+        | Op::Quantize(_)
         | Op::Find(_)
         | Op::Control(_) => unreachable!("these have no kernel"),
     }
@@ -132,6 +133,7 @@ fn has_kernel(op: &Op, inputs: &[View], outputs: &[Out]) -> bool {
         | Op::Resample(_)
         | Op::Window(_)
         | Op::Late(_)
+        | Op::Quantize(_)
         | Op::Find(_)
         | Op::Control(_) => false,
     }
