@@ -309,7 +309,7 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind)> {
                 strides: &[1 << 40, 1],
                 ..PLAIN
             }),
-            Corrupt,
+            TooLarge,
         ),
         (
             "sizes that overflow beside a 0",
