@@ -10,9 +10,12 @@
 //! Questions: whether a number, or a text column with over 64 values, is up to a cut, missing cells
 //! on the side that is better; whether a category is this one, missing being one of them.
 
+mod branch;
 pub(crate) mod compare;
 mod grow;
 mod prune;
+mod scan;
+mod top;
 
 use rayon::prelude::*;
 
@@ -101,6 +104,8 @@ impl TreeCapacity {
 /// A problem as the tree sees it.
 pub(crate) struct Trunk {
     columns: Vec<Coded>,
+    /// See [`Ground`].
+    bytes: Vec<Vec<u8>>,
     groups: Groups,
     labels: Vec<u32>,
     classes: usize,
@@ -116,9 +121,14 @@ impl Trunk {
             if exact { coded } else { coded.coarse(BINS) }
         };
         let columns: Vec<Coded> = problem.columns.par_iter().map(code).collect();
+        let bytes: Vec<Vec<u8>> = match problem.rows() > branch::MOST_ROWS {
+            true => columns.par_iter().map(Coded::bytes).collect(),
+            false => Vec::new(),
+        };
         Trunk {
             groups: Groups::of(&columns, problem.rows()),
             columns,
+            bytes,
             labels: problem.labels.clone(),
             classes: problem.classes.len(),
             table: log_table(problem.rows()),
@@ -138,6 +148,7 @@ impl Trunk {
     fn grow(&self, rows: Vec<u32>, labels: &[u32]) -> Tree {
         let ground = Ground {
             columns: &self.columns,
+            bytes: &self.bytes,
             classes: self.classes,
             table: &self.table,
         };
