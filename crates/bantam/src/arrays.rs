@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use bantam_core::op::Type;
-use bantam_core::{DType, Data, Dim, Graph, Tensor};
+use bantam_core::{DType, Data, Dim, Graph, Tensor, each_type, with_type};
 use bantam_data::{npy_bytes, npz_bytes, read_npy, read_npz};
 use bantam_runtime::{Executor, Plan};
 use serde::Serialize;
@@ -302,10 +302,15 @@ fn converted(array: &Tensor, dtype: DType) -> Result<Tensor> {
 }
 
 fn bind(symbols: &mut HashMap<String, usize>, dims: &[Dim], shape: &[usize]) -> Result<()> {
-    let fits = dims.len() == shape.len()
+    let n_axes = match dims.last() {
+        Some(Dim::Rest) if shape.len() + 1 >= dims.len() => shape.len(),
+        _ => dims.len(),
+    };
+    let fits = n_axes == shape.len()
         && dims.iter().zip(shape).all(|(dim, &size)| match dim {
             Dim::Fixed(n) => *n == size,
             Dim::Symbol(s) => *symbols.entry(s.clone()).or_insert(size) == size,
+            Dim::Any | Dim::Rest => true,
         });
     if fits {
         return Ok(());
@@ -323,6 +328,11 @@ fn resolved(symbols: &HashMap<String, usize>, dims: &[Dim], name: &str) -> Resul
             let error = Error::new(ErrorKind::Data, message);
             error.with_hint("give its first value with the other arrays")
         }),
+        Dim::Any | Dim::Rest => {
+            let message = format!("state {name:?}: its axis {dim} may have any size");
+            let error = Error::new(ErrorKind::Data, message);
+            Err(error.with_hint("give its first value with the other arrays"))
+        }
     };
     dims.iter().map(size).collect()
 }
@@ -348,13 +358,7 @@ fn part(sequence: &Tensor, step: usize) -> Result<Tensor> {
     let shape = &sequence.shape()[1..];
     let n: usize = shape.iter().product();
     let range = step * n..(step + 1) * n;
-    let data = match sequence.data() {
-        Data::F32(v) => Data::F32(v[range].to_vec()),
-        Data::F64(v) => Data::F64(v[range].to_vec()),
-        Data::I64(v) => Data::I64(v[range].to_vec()),
-        Data::U8(v) => Data::U8(v[range].to_vec()),
-    };
-    Ok(Tensor::from_data(shape, data)?)
+    Ok(each_type!(sequence.data(), v => Tensor::new(shape, v[range].to_vec()))?)
 }
 
 /// Tensors of one shape as one, with a new axis in front.
@@ -366,12 +370,7 @@ fn stacked(parts: &[Tensor]) -> Result<Tensor> {
         }
         Ok(T::wrap(values))
     }
-    let data = match parts[0].dtype() {
-        DType::F32 => all::<f32>(parts),
-        DType::F64 => all::<f64>(parts),
-        DType::I64 => all::<i64>(parts),
-        DType::U8 => all::<u8>(parts),
-    }?;
+    let data = with_type!(parts[0].dtype(), T => all::<T>(parts))?;
     let shape: Vec<usize> = std::iter::once(parts.len())
         .chain(parts[0].shape().iter().copied())
         .collect();

@@ -347,12 +347,9 @@ pub(crate) fn part(samples: &Samples, rows: &[usize], most: usize) -> Result<Sam
             .copied()
             .collect()
     }
-    let inputs = match samples.inputs.data() {
-        bantam_core::Data::U8(v) => bantam_core::Tensor::new(&shape, pick(v, &rows, size))?,
-        bantam_core::Data::F32(v) => bantam_core::Tensor::new(&shape, pick(v, &rows, size))?,
-        bantam_core::Data::F64(v) => bantam_core::Tensor::new(&shape, pick(v, &rows, size))?,
-        bantam_core::Data::I64(v) => bantam_core::Tensor::new(&shape, pick(v, &rows, size))?,
-    };
+    let inputs = bantam_core::each_type!(samples.inputs.data(), v => {
+        bantam_core::Tensor::new(&shape, pick(v, &rows, size))?
+    });
     let labels = rows.iter().map(|&r| samples.labels[r]).collect();
     Ok(Samples {
         inputs,

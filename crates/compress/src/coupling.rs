@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use bantam_core::op::{Conv, ConvRole, Dropout, Layout, NormRole, Type};
-use bantam_core::{Graph, Node, Op, Result as CoreResult, ValueId, Weight};
+use bantam_core::{Graph, Node, Op, Result as CoreResult, ValueId, Weight, each_type};
 
 use crate::Result;
 
@@ -204,7 +204,18 @@ impl<'a> Coupling<'a> {
             | Op::Softmax(_)
             | Op::Reduce(_)
             | Op::Gather(_)
-            | Op::Loss(_) => None,
+            | Op::Loss(_)
+            | Op::Cast(_)
+            | Op::Logic(_)
+            | Op::Select(_)
+            | Op::Index(_)
+            | Op::Cumulative(_)
+            | Op::Recurrent(_)
+            | Op::Resample(_)
+            | Op::Window(_)
+            | Op::Late(_)
+            | Op::Find(_)
+            | Op::Control(_) => None,
         }
     }
 
@@ -285,7 +296,18 @@ pub(crate) fn makes_units(op: &Op) -> bool {
         | Op::Layout(_)
         | Op::Gather(_)
         | Op::Dropout(_)
-        | Op::Loss(_) => false,
+        | Op::Loss(_)
+        | Op::Cast(_)
+        | Op::Logic(_)
+        | Op::Select(_)
+        | Op::Index(_)
+        | Op::Cumulative(_)
+        | Op::Recurrent(_)
+        | Op::Resample(_)
+        | Op::Window(_)
+        | Op::Late(_)
+        | Op::Find(_)
+        | Op::Control(_) => false,
     }
 }
 
@@ -296,7 +318,7 @@ pub(crate) fn gather(
     block: usize,
     units: &[usize],
 ) -> CoreResult<Weight> {
-    use bantam_core::{Codebook, Data, Masked, Tensor};
+    use bantam_core::{Codebook, Masked, Tensor};
     let (outer, len, inner) = bantam_core::op::around(weight.shape(), axis);
     let chunk = block * inner;
     let mut shape = weight.shape().to_vec();
@@ -311,15 +333,7 @@ pub(crate) fn gather(
         taken
     }
     let row = len * inner;
-    let tensor = |t: &Tensor| {
-        let data = match t.data() {
-            Data::F32(v) => Data::F32(take(v, outer, row, chunk, units)),
-            Data::F64(v) => Data::F64(take(v, outer, row, chunk, units)),
-            Data::I64(v) => Data::I64(take(v, outer, row, chunk, units)),
-            Data::U8(v) => Data::U8(take(v, outer, row, chunk, units)),
-        };
-        Tensor::from_data(&shape, data)
-    };
+    let tensor = |t: &Tensor| each_type!(t.data(), v => Tensor::new(&shape, take(v, outer, row, chunk, units)));
     Ok(match weight {
         Weight::Dense(t) => Weight::Dense(tensor(t)?),
         Weight::Masked(m) => {

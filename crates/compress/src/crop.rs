@@ -280,7 +280,18 @@ impl<'a> Constants<'a> {
             | Op::Softmax(_)
             | Op::Reduce(_)
             | Op::Gather(_)
-            | Op::Loss(_) => unreachable!("coupling does not follow units through these"),
+            | Op::Loss(_)
+            | Op::Cast(_)
+            | Op::Logic(_)
+            | Op::Select(_)
+            | Op::Index(_)
+            | Op::Cumulative(_)
+            | Op::Recurrent(_)
+            | Op::Resample(_)
+            | Op::Window(_)
+            | Op::Late(_)
+            | Op::Find(_)
+            | Op::Control(_) => unreachable!("coupling does not follow units through these"),
         }
     }
 

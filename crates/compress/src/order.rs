@@ -74,7 +74,7 @@ impl Signs {
                 .iter()
                 .enumerate()
                 .for_each(|(i, &x)| set(i, x > 0.0, x < 0.0)),
-            Data::I64(_) | Data::U8(_) => unreachable!("layers have weights of floats"),
+            _ => unreachable!("weights with structure are f32 or f64"),
         }
         signs
     }

@@ -2,12 +2,16 @@
 //! an operator is not there until it has a row here.
 
 use crate::op::elementwise::UnaryKind;
-use crate::op::layout::SliceRange;
+use crate::op::index::Combine;
+use crate::op::layout::{Fill, SliceRange};
+use crate::op::recurrent::{Activation, Cell, Direction};
+use crate::op::window::WindowKind;
 use crate::op::{
-    BatchNorm, Binary, Conv, Dense, Dropout, Gather, Layout, Loss, LossKind, MatMul, NormRole, Op,
-    Pool, PoolKind, Reduce, ReduceKind, Softmax, Unary,
+    BatchNorm, Binary, Cast, Conv, ConvRole, Cumulative, Dense, Dropout, Gather, Index, Layout,
+    Logic, Loss, LossKind, MatMul, NormRole, Op, Pool, PoolKind, Recurrent, Reduce, ReduceKind,
+    Select, Softmax, Unary, Window,
 };
-use crate::{Dim, Graph, GraphBuilder, Tensor};
+use crate::{DType, Dim, Graph, GraphBuilder, Tensor};
 
 /// A graph of one operator with inputs to run it on.
 #[derive(Clone, Debug)]
@@ -69,13 +73,8 @@ impl List {
             .map(|t| crate::op::Type::new(t.dtype(), t.shape()))
             .collect();
         let n_outputs = op.infer(&types).expect("a case fits its operator").len();
-        if n_outputs == 3 {
-            b.node_n::<3>("y", op, &ids)
-                .into_iter()
-                .for_each(|v| b.output(v));
-        } else {
-            let y = b.node("y", op, &ids);
-            b.output(y);
+        for v in b.node_many("y", op, &ids, n_outputs) {
+            b.output(v);
         }
         let graph = b.finish().expect("a case is a valid graph");
         self.0.push(Case {
@@ -99,7 +98,303 @@ pub fn all() -> Vec<Case> {
     layouts(&mut list);
     gathers(&mut list);
     losses(&mut list);
+    functions(&mut list);
+    discrete(&mut list);
+    indices(&mut list);
+    recurrent(&mut list);
+    windows(&mut list);
     list.0
+}
+
+/// Elementwise functions beyond those that networks are trained with.
+fn functions(l: &mut List) {
+    use UnaryKind::*;
+    for kind in [
+        Erf, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Asinh, Atanh, Ceil, Floor, Round, Sign,
+    ] {
+        // Within the range of every inverse, away from its ends.
+        let x = values(&[3, 5], 4)
+            .values::<f32>()
+            .expect("f32")
+            .iter()
+            .map(|v| v * 0.9)
+            .collect();
+        let x = Tensor::new::<f32>(&[3, 5], x).expect("counts agree");
+        let smooth = !matches!(kind, Ceil | Floor | Round | Sign);
+        l.with(
+            &format!("unary {kind:?}"),
+            Op::Unary(Unary::new(kind)),
+            vec![x],
+            smooth,
+        );
+    }
+    for kind in [Acosh, Reciprocal] {
+        let x = shifted(values(&[3, 5], 4), 2.5);
+        l.with(
+            &format!("unary {kind:?}"),
+            Op::Unary(Unary::new(kind)),
+            vec![x],
+            true,
+        );
+    }
+    for op in [
+        Binary::Pow,
+        Binary::Max,
+        Binary::Min,
+        Binary::Mod,
+        Binary::Rem,
+    ] {
+        let inputs = vec![
+            shifted(values(&[3, 4], 1), 2.0),
+            shifted(values(&[4], 2), 2.0),
+        ];
+        l.with(&format!("{op:?}"), Op::Binary(op), inputs, false);
+    }
+    let integers = |v: &[i64]| Tensor::new(&[v.len()], v.to_vec()).expect("counts agree");
+    for op in [
+        Binary::Add,
+        Binary::Mul,
+        Binary::Div,
+        Binary::Mod,
+        Binary::Rem,
+        Binary::Pow,
+    ] {
+        let inputs = vec![integers(&[7, -7, i64::MAX]), integers(&[2, 3, 5])];
+        l.with(
+            &format!("{op:?} of integers"),
+            Op::Binary(op),
+            inputs,
+            false,
+        );
+    }
+}
+
+/// Element types, comparisons, choices, running sums.
+fn discrete(l: &mut List) {
+    let x = || values(&[2, 3], 1);
+    for op in [
+        Logic::Less,
+        Logic::Greater,
+        Logic::Equal,
+        Logic::LessOrEqual,
+        Logic::GreaterOrEqual,
+    ] {
+        l.with(
+            &format!("{op:?}"),
+            Op::Logic(op),
+            vec![x(), values(&[3], 2)],
+            false,
+        );
+    }
+    let truth = |v: &[bool]| Tensor::new(&[v.len()], v.to_vec()).expect("counts agree");
+    for op in [Logic::And, Logic::Or, Logic::Xor] {
+        let inputs = vec![truth(&[true, true, false]), truth(&[true, false, false])];
+        l.with(&format!("{op:?}"), Op::Logic(op), inputs, false);
+    }
+    l.with(
+        "Not",
+        Op::Logic(Logic::Not),
+        vec![truth(&[true, false])],
+        false,
+    );
+    let inputs = vec![truth(&[true, false, true]), x(), values(&[3], 2)];
+    l.with("select", Op::Select(Select), inputs, false);
+    for to in [DType::I32, DType::Bool, DType::F64] {
+        let wide = shifted(x(), 100.0);
+        l.with(
+            &format!("cast to {to}"),
+            Op::Cast(Cast { to }),
+            vec![wide],
+            false,
+        );
+    }
+    for (product, exclusive, reverse) in [
+        (false, false, false),
+        (true, false, true),
+        (false, true, false),
+    ] {
+        let op = Cumulative {
+            product,
+            axis: 1,
+            exclusive,
+            reverse,
+        };
+        l.with(&format!("{op:?}"), Op::Cumulative(op), vec![x()], false);
+    }
+}
+
+fn indices(l: &mut List) {
+    let index = |shape: &[usize], v: &[i64]| Tensor::new(shape, v.to_vec()).expect("counts agree");
+    let x = || values(&[3, 4], 1);
+    let op = Index::Elements { axis: 1 };
+    l.with(
+        "gather elements",
+        Op::Index(op),
+        vec![x(), index(&[3, 2], &[0, 3, -1, 1, 2, 2])],
+        false,
+    );
+    let op = Index::Tuples { batch: 0 };
+    l.with(
+        "gather tuples",
+        Op::Index(op),
+        vec![x(), index(&[2, 1], &[2, 0])],
+        false,
+    );
+    for combine in [Combine::Replace, Combine::Add, Combine::Max] {
+        let op = Index::PutElements { axis: 0, combine };
+        let inputs = vec![x(), index(&[1, 4], &[0, 2, 1, -1]), values(&[1, 4], 3)];
+        l.with(
+            &format!("scatter elements {combine:?}"),
+            Op::Index(op),
+            inputs,
+            false,
+        );
+        let inputs = vec![x(), index(&[2, 2], &[0, 1, 2, 3]), values(&[2], 3)];
+        l.with(
+            &format!("scatter tuples {combine:?}"),
+            Op::Index(Index::PutTuples { combine }),
+            inputs,
+            false,
+        );
+    }
+    for (name, layout) in [
+        (
+            "expand",
+            Layout::Expand {
+                shape: vec![2, 3, 4],
+            },
+        ),
+        (
+            "tile",
+            Layout::Tile {
+                repeats: vec![2, 1],
+            },
+        ),
+        ("reverse", Layout::Reverse { axes: vec![1] }),
+        (
+            "triangle",
+            Layout::Triangle {
+                upper: true,
+                diagonal: 1,
+            },
+        ),
+        (
+            "reflect",
+            Layout::Extend {
+                padding: vec![[1, 2], [0, 3]],
+                fill: Fill::Reflect,
+            },
+        ),
+        (
+            "edge",
+            Layout::Extend {
+                padding: vec![[1, 0], [2, 1]],
+                fill: Fill::Edge,
+            },
+        ),
+    ] {
+        l.with(name, Op::Layout(layout), vec![x()], false);
+    }
+}
+
+fn recurrent(l: &mut List) {
+    use Activation::{Sigmoid, Tanh};
+    let (t, n, i, u) = (3, 2, 4, 5);
+    for (cell, one) in [
+        (Cell::Plain, vec![Tanh]),
+        (Cell::Lstm, vec![Sigmoid, Tanh, Tanh]),
+        (
+            Cell::Gru {
+                linear_before_reset: false,
+            },
+            vec![Sigmoid, Tanh],
+        ),
+    ] {
+        for direction in [Direction::Forward, Direction::Both] {
+            let d = 1 + usize::from(direction == Direction::Both);
+            let op = Recurrent {
+                cell,
+                direction,
+                activations: one.repeat(d),
+                clip: None,
+                input_forget: false,
+            };
+            let g = op.n_gates();
+            let lengths = Tensor::new(&[n], vec![3i32, 2]).expect("counts agree");
+            let mut inputs = vec![
+                values(&[t, n, i], 1),
+                values(&[d, g * u, i], 2),
+                values(&[d, g * u, u], 3),
+                values(&[d, 2 * g * u], 4),
+                lengths,
+                values(&[d, n, u], 5),
+            ];
+            if cell == Cell::Lstm {
+                inputs.extend([values(&[d, n, u], 6), values(&[d, 3 * u], 7)]);
+            }
+            l.with(
+                &format!("{cell:?} {direction:?}"),
+                Op::Recurrent(op),
+                inputs,
+                false,
+            );
+        }
+    }
+}
+
+/// One axis, transposed convolutions, and pooling over windows of any kind.
+fn windows(l: &mut List) {
+    let base = Conv {
+        stride: [1, 2],
+        padding: [0, 1, 0, 1],
+        ..Conv::default()
+    };
+    l.with(
+        "conv of one axis",
+        Op::Conv(base),
+        vec![
+            values(&[2, 3, 9], 1),
+            values(&[4, 3, 3], 2),
+            values(&[4], 3),
+        ],
+        false,
+    );
+    let up = Conv {
+        role: ConvRole::Transposed { extra: [1, 0] },
+        stride: [2, 2],
+        ..Conv::default()
+    };
+    l.with(
+        "transposed conv",
+        Op::Conv(up),
+        vec![
+            values(&[1, 2, 3, 3], 1),
+            values(&[2, 3, 2, 3], 2),
+            values(&[3], 3),
+        ],
+        false,
+    );
+    for kind in [
+        WindowKind::Average {
+            count_include_pad: true,
+        },
+        WindowKind::Lp { p: 3 },
+    ] {
+        let op = Window {
+            kind,
+            kernel: vec![2, 3],
+            stride: vec![2, 1],
+            padding: vec![[1, 0], [0, 1]],
+            dilation: vec![1, 2],
+            ceil: true,
+        };
+        l.with(
+            &format!("window {kind:?}"),
+            Op::Window(op),
+            vec![values(&[1, 2, 5, 7], 1)],
+            false,
+        );
+    }
 }
 
 fn linear(l: &mut List) {

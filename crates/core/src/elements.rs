@@ -43,6 +43,47 @@ pub fn broadcast_index(index: usize, to: &[usize], from: &[usize]) -> usize {
     at
 }
 
+/// Walks the elements of a broadcast shape in order, giving the index into an operand for each.
+pub struct Broadcast<'s> {
+    to: &'s [usize],
+    strides: Vec<usize>,
+    index: Vec<usize>,
+    at: usize,
+    left: usize,
+}
+
+impl<'s> Broadcast<'s> {
+    /// The walk over `to` for an operand of shape `from`, which must broadcast to it.
+    pub fn new(from: &[usize], to: &'s [usize]) -> Broadcast<'s> {
+        Broadcast {
+            to,
+            strides: broadcast_strides(from, to),
+            index: vec![0; to.len()],
+            at: 0,
+            left: to.iter().product(),
+        }
+    }
+}
+
+impl Iterator for Broadcast<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let at = self.at;
+        for axis in (0..self.to.len()).rev() {
+            self.index[axis] += 1;
+            self.at += self.strides[axis];
+            if self.index[axis] < self.to[axis] {
+                break;
+            }
+            self.at -= self.strides[axis] * self.to[axis];
+            self.index[axis] = 0;
+        }
+        Some(at)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +101,11 @@ mod tests {
         }
         assert_eq!(broadcast_strides(&[3, 1], &[2, 3, 4]), [0, 1, 0]);
         assert_eq!(broadcast_index(7, &[2, 3, 4], &[3, 1]), 1);
+        let walk: Vec<usize> = Broadcast::new(&[3, 1], &[2, 3, 4]).collect();
+        let each: Vec<usize> = (0..24)
+            .map(|i| broadcast_index(i, &[2, 3, 4], &[3, 1]))
+            .collect();
+        assert_eq!(walk, each);
+        assert_eq!(Broadcast::new(&[], &[]).count(), 1);
     }
 }

@@ -13,6 +13,12 @@ pub enum ErrorKind {
     Name,
     /// An attribute has a value that the operator does not allow.
     Attribute,
+    /// A value is not allowed where it is used, such as an index out of range.
+    Value,
+    /// A value would take more memory than any is allowed to.
+    TooLarge,
+    /// A size depends on values that are not known yet.
+    Late,
     /// The graph as a whole is not valid: a cycle, a value nobody makes, no output.
     Structure,
 }
@@ -51,6 +57,11 @@ impl Error {
     /// An attribute is out of range.
     pub fn attribute(message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Attribute, message)
+    }
+
+    /// A value is not allowed.
+    pub fn value(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Value, message)
     }
 
     /// Says at which node it happened, unless a deeper place is already named.

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use crate::known::{Outcome, State, settle};
 use crate::op::{Cost, Op, Type};
 use crate::{DType, Error, ErrorKind, Result, Weight};
 
@@ -28,6 +29,10 @@ pub enum Dim {
     Fixed(usize),
     /// Chosen when the graph runs; axes with one name have one size. `n` is the batch.
     Symbol(String),
+    /// Any size.
+    Any,
+    /// Any number of axes of any size; the last entry of a list.
+    Rest,
 }
 
 impl Dim {
@@ -42,6 +47,8 @@ impl fmt::Display for Dim {
         match self {
             Dim::Fixed(n) => write!(f, "{n}"),
             Dim::Symbol(s) => f.write_str(s),
+            Dim::Any => f.write_str("?"),
+            Dim::Rest => f.write_str("…"),
         }
     }
 }
@@ -128,6 +135,10 @@ impl Graph {
         &self.values[value.index()]
     }
 
+    pub(crate) fn value_name_at(&self, i: usize) -> &str {
+        &self.values[i]
+    }
+
     /// The weight called `name`.
     pub fn parameter(&self, name: &str) -> Option<&Parameter> {
         self.parameters
@@ -142,17 +153,37 @@ impl Graph {
 
     /// Input types when every symbolic axis has size `n`.
     pub fn input_types(&self, n: usize) -> Vec<Type> {
-        let size = |d: &Dim| if let Dim::Fixed(size) = d { *size } else { n };
+        let size = |d: &Dim| match d {
+            Dim::Fixed(size) => Some(*size),
+            Dim::Symbol(_) | Dim::Any => Some(n),
+            Dim::Rest => None,
+        };
         let of = |i: &Input| Type {
             dtype: i.dtype,
-            shape: i.dims.iter().map(size).collect(),
+            shape: i.dims.iter().filter_map(size).collect(),
         };
         self.inputs.iter().map(of).collect()
     }
 
+    /// Whether some shape depends on values: an operator of [`Op::is_late`] is there.
+    pub fn is_late(&self) -> bool {
+        self.nodes.iter().any(|n| n.op.is_late())
+    }
+
     /// Types of all values, by [`ValueId::index`], for the given input types; errs when they are
-    /// not what the inputs were declared as, or when a node does not accept them.
+    /// not what the inputs were declared as, when a node does not accept them, or when a type
+    /// depends on the values of the inputs ([`ErrorKind::Late`]).
     pub fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>> {
+        if self.is_late() {
+            let types = self.infer_partly(inputs)?;
+            let known = types.into_iter().enumerate().map(|(i, t)| {
+                t.ok_or_else(|| {
+                    let message = format!("the shape of {:?} depends on values", self.values[i]);
+                    Error::new(ErrorKind::Late, message)
+                })
+            });
+            return known.collect();
+        }
         self.check_inputs(inputs)?;
         let mut types: Vec<Option<Type>> = vec![None; self.values.len()];
         for (input, t) in self.inputs.iter().zip(inputs) {
@@ -184,7 +215,58 @@ impl Graph {
             .collect())
     }
 
-    fn check_inputs(&self, inputs: &[Type]) -> Result<()> {
+    /// Types of all values as far as they follow from the input types and small constants. Errs as
+    /// [`Graph::infer`], but not for what depends on values.
+    pub fn infer_partly(&self, inputs: &[Type]) -> Result<Vec<Option<Type>>> {
+        /// Shapes and axes are computed with few numbers; more are not looked at.
+        const BUDGET: usize = 4096;
+        self.check_inputs(inputs)?;
+        let mut state = State::new(self, Some(inputs), BUDGET);
+        for node in &self.nodes {
+            let known: Vec<_> = node.inputs.iter().map(|v| state.known(v.index())).collect();
+            let types = match settle(&node.op, &known, BUDGET).map_err(|e| e.at(&node.name))? {
+                Outcome::Unknown => continue,
+                Outcome::Constants(values) => {
+                    for (v, t) in node.outputs.iter().zip(values) {
+                        state.set_constant(v.index(), t);
+                    }
+                    continue;
+                }
+                Outcome::Types(types) => types,
+                Outcome::Becomes(mut ops, _) => ops.pop().map_or(Vec::new(), |last| last.1),
+            };
+            for (v, t) in node.outputs.iter().zip(types) {
+                state.types[v.index()] = Some(t);
+            }
+        }
+        Ok(state.types)
+    }
+
+    /// Element types of all values, by [`ValueId::index`].
+    pub fn dtypes(&self) -> Vec<DType> {
+        let mut dtypes = vec![DType::F32; self.values.len()];
+        for i in &self.inputs {
+            dtypes[i.value.index()] = i.dtype;
+        }
+        for p in &self.parameters {
+            dtypes[p.value.index()] = p.weight.dtype();
+        }
+        for node in &self.nodes {
+            let of: Vec<DType> = node.inputs.iter().map(|v| dtypes[v.index()]).collect();
+            for (v, t) in node.outputs.iter().zip(node.op.dtypes(&of)) {
+                dtypes[v.index()] = t;
+            }
+        }
+        dtypes
+    }
+
+    /// Element types of the outputs.
+    pub fn output_dtypes(&self) -> Vec<DType> {
+        let all = self.dtypes();
+        self.outputs.iter().map(|v| all[v.index()]).collect()
+    }
+
+    pub(crate) fn check_inputs(&self, inputs: &[Type]) -> Result<()> {
         super::op::count(inputs, self.inputs.len(), self.inputs.len())?;
         let mut symbols: Vec<(&str, usize)> = Vec::new();
         for (input, t) in self.inputs.iter().zip(inputs) {
@@ -196,12 +278,20 @@ impl Graph {
                     input.dtype, t.dtype, t.shape
                 ))
             };
-            if input.dtype != t.dtype || input.dims.len() != t.shape.len() {
+            let open = input.dims.last() == Some(&Dim::Rest);
+            let n_axes = input.dims.len() - usize::from(open);
+            let fits = if open {
+                t.shape.len() >= n_axes
+            } else {
+                t.shape.len() == n_axes
+            };
+            if input.dtype != t.dtype || !fits {
                 return Err(bad());
             }
-            for (dim, &size) in input.dims.iter().zip(&t.shape) {
+            for (dim, &size) in input.dims[..n_axes].iter().zip(&t.shape) {
                 let expected = match dim {
                     Dim::Fixed(n) => *n,
+                    Dim::Any | Dim::Rest => size,
                     Dim::Symbol(s) => match symbols.iter().find(|known| known.0 == s) {
                         Some(known) => known.1,
                         None => {
@@ -277,6 +367,7 @@ impl Graph {
         GraphBuilder {
             graph,
             names,
+            reserved: HashSet::new(),
             error: None,
         }
     }
@@ -336,6 +427,7 @@ impl fmt::Display for Graph {
 pub struct GraphBuilder {
     graph: Graph,
     names: HashSet<String>,
+    reserved: HashSet<String>,
     error: Option<Error>,
 }
 
@@ -353,6 +445,7 @@ impl GraphBuilder {
         GraphBuilder {
             graph,
             names: HashSet::new(),
+            reserved: HashSet::new(),
             error: None,
         }
     }
@@ -423,6 +516,56 @@ impl GraphBuilder {
         values
     }
 
+    /// Adds a node with `n` outputs, called `name.0`, `name.1`, …; one alone is called as the node is.
+    pub fn node_many(&mut self, name: &str, op: Op, inputs: &[ValueId], n: usize) -> Vec<ValueId> {
+        if n == 1 {
+            return vec![self.node(name, op, inputs)];
+        }
+        self.claim(name);
+        let value = |i: usize| {
+            let value = format!("{name}.{i}");
+            self.claim(&value);
+            self.value(&value)
+        };
+        let values: Vec<ValueId> = (0..n).map(value).collect();
+        self.push(name, op, inputs, values.clone());
+        values
+    }
+
+    /// The value that the next call that defines one will give.
+    pub fn next_value(&self) -> ValueId {
+        ValueId(u32::try_from(self.graph.values.len()).expect("fewer than 2^32 values"))
+    }
+
+    /// Gives the only output of the node that defines `value`, and the node, another name; says no
+    /// where the name is taken, or `value` is not the only output of a node.
+    pub fn rename(&mut self, value: ValueId, name: &str) -> bool {
+        let graph = &mut self.graph;
+        let made = graph
+            .nodes
+            .iter_mut()
+            .rev()
+            .find(|n| n.outputs.contains(&value));
+        let Some(node) = made.filter(|n| n.outputs.len() == 1) else {
+            return false;
+        };
+        if node.name == name {
+            return true;
+        }
+        if !self.names.insert(name.to_owned()) {
+            return false;
+        }
+        self.names.remove(&node.name);
+        node.name = name.to_owned();
+        graph.values[value.index()] = name.to_owned();
+        true
+    }
+
+    /// Keeps [`GraphBuilder::fresh`] from giving out a name that will be asked for later.
+    pub fn reserve(&mut self, name: &str) {
+        self.reserved.insert(name.to_owned());
+    }
+
     fn push(&mut self, name: &str, op: Op, inputs: &[ValueId], outputs: Vec<ValueId>) {
         let node = Node {
             name: name.to_owned(),
@@ -435,12 +578,13 @@ impl GraphBuilder {
 
     /// A name that is not taken yet: `stem`, or `stem.1`, `stem.2`, ….
     pub fn fresh(&self, stem: &str) -> String {
-        if !self.names.contains(stem) {
+        let free = |name: &str| !self.names.contains(name) && !self.reserved.contains(name);
+        if free(stem) {
             return stem.to_owned();
         }
         (1..)
             .map(|i| format!("{stem}.{i}"))
-            .find(|name| !self.names.contains(name))
+            .find(|name| free(name))
             .expect("there are more numbers than names")
     }
 
@@ -453,6 +597,36 @@ impl GraphBuilder {
     /// before it, there is an output, and types and shapes agree with a batch of 2 and of 3 (an
     /// operator that only fits one batch size is caught by the second).
     pub fn finish(self) -> Result<Graph> {
+        let graph = self.checked()?;
+        if graph.inputs.iter().all(|i| !i.dims.contains(&Dim::Rest)) {
+            for batch in [2, 3] {
+                let types = graph.input_types(batch);
+                match graph.is_late() {
+                    true => graph.infer_partly(&types).map(drop)?,
+                    false => graph.infer(&types).map(drop)?,
+                }
+            }
+        }
+        Ok(graph)
+    }
+
+    /// As [`GraphBuilder::finish`], for a graph that need not fit every size of its symbolic axes:
+    /// types and shapes are checked only where every axis of every input is fixed. Otherwise they
+    /// are checked when sizes are known.
+    pub fn finish_open(self) -> Result<Graph> {
+        let graph = self.checked()?;
+        let mut dims = graph.inputs.iter().flat_map(|i| &i.dims);
+        if dims.all(|d| matches!(d, Dim::Fixed(_))) {
+            let types = graph.input_types(1);
+            match graph.is_late() {
+                true => graph.infer_partly(&types).map(drop)?,
+                false => graph.infer(&types).map(drop)?,
+            }
+        }
+        Ok(graph)
+    }
+
+    fn checked(self) -> Result<Graph> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -487,9 +661,6 @@ impl GraphBuilder {
             return Err(structure(format!(
                 "output {v:?} is not a value of this graph"
             )));
-        }
-        for batch in [2, 3] {
-            graph.infer(&graph.input_types(batch))?;
         }
         Ok(graph)
     }

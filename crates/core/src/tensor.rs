@@ -3,7 +3,7 @@
 //! A [`Tensor`] owns its values. It knows nothing of files, devices or threads, and refuses a shape
 //! whose number of elements is not the number of values.
 
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Element type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,96 +12,143 @@ pub enum DType {
     F32,
     /// 64-bit IEEE float: what gradients are checked in.
     F64,
-    /// 64-bit signed integer: labels and indices.
+    /// 64-bit signed integer: labels, indices and shapes.
     I64,
     /// 8-bit unsigned integer: images, masks and codebook indices.
     U8,
+    /// 16-bit IEEE float.
+    F16,
+    /// 16-bit float with the exponent of a 32-bit one.
+    BF16,
+    /// 8-bit signed integer.
+    I8,
+    /// 16-bit signed integer.
+    I16,
+    /// 32-bit signed integer.
+    I32,
+    /// 16-bit unsigned integer.
+    U16,
+    /// 32-bit unsigned integer.
+    U32,
+    /// 64-bit unsigned integer.
+    U64,
+    /// True or false, a byte each.
+    Bool,
 }
 
-impl DType {
-    /// Bytes one element takes.
-    pub fn size_bytes(self) -> usize {
-        match self {
-            DType::F32 => 4,
-            DType::F64 | DType::I64 => 8,
-            DType::U8 => 1,
+/// Runs an expression with the values of a [`Data`](crate::Data), whatever their type:
+/// `each_type!(data, v => v.len())`.
+#[macro_export]
+macro_rules! each_type {
+    ($data:expr, $v:ident => $body:expr) => {
+        match $data {
+            $crate::Data::F32($v) => $body,
+            $crate::Data::F64($v) => $body,
+            $crate::Data::I64($v) => $body,
+            $crate::Data::U8($v) => $body,
+            $crate::Data::F16($v) => $body,
+            $crate::Data::BF16($v) => $body,
+            $crate::Data::I8($v) => $body,
+            $crate::Data::I16($v) => $body,
+            $crate::Data::I32($v) => $body,
+            $crate::Data::U16($v) => $body,
+            $crate::Data::U32($v) => $body,
+            $crate::Data::U64($v) => $body,
+            $crate::Data::Bool($v) => $body,
         }
-    }
+    };
+}
 
-    /// Whether the type is a float.
-    pub fn is_float(self) -> bool {
-        matches!(self, DType::F32 | DType::F64)
-    }
-
-    /// The name used in dumps: `f32`, `f64`, `i64`, `u8`.
-    pub fn name(self) -> &'static str {
-        match self {
-            DType::F32 => "f32",
-            DType::F64 => "f64",
-            DType::I64 => "i64",
-            DType::U8 => "u8",
+/// Runs an expression with a Rust type in the place of an element type:
+/// `with_type!(dtype, T => f::<T>(x))`.
+#[macro_export]
+macro_rules! with_type {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            $crate::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            $crate::DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            $crate::DType::U8 => {
+                type $t = u8;
+                $body
+            }
+            $crate::DType::F16 => {
+                type $t = $crate::tensor::f16;
+                $body
+            }
+            $crate::DType::BF16 => {
+                type $t = $crate::tensor::bf16;
+                $body
+            }
+            $crate::DType::I8 => {
+                type $t = i8;
+                $body
+            }
+            $crate::DType::I16 => {
+                type $t = i16;
+                $body
+            }
+            $crate::DType::I32 => {
+                type $t = i32;
+                $body
+            }
+            $crate::DType::U16 => {
+                type $t = u16;
+                $body
+            }
+            $crate::DType::U32 => {
+                type $t = u32;
+                $body
+            }
+            $crate::DType::U64 => {
+                type $t = u64;
+                $body
+            }
+            $crate::DType::Bool => {
+                type $t = bool;
+                $body
+            }
         }
-    }
+    };
 }
 
-impl std::fmt::Display for DType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
+pub use half::{bf16, f16};
 
 /// The values of a tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    missing_docs,
+    reason = "a variant holds values of the type it is called after"
+)]
 pub enum Data {
-    /// Values of type [`DType::F32`].
     F32(Vec<f32>),
-    /// Values of type [`DType::F64`].
     F64(Vec<f64>),
-    /// Values of type [`DType::I64`].
     I64(Vec<i64>),
-    /// Values of type [`DType::U8`].
     U8(Vec<u8>),
-}
-
-impl Data {
-    /// Number of values.
-    pub fn len(&self) -> usize {
-        match self {
-            Data::F32(v) => v.len(),
-            Data::F64(v) => v.len(),
-            Data::I64(v) => v.len(),
-            Data::U8(v) => v.len(),
-        }
-    }
-
-    /// Whether there are no values.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Element type.
-    pub fn dtype(&self) -> DType {
-        match self {
-            Data::F32(_) => DType::F32,
-            Data::F64(_) => DType::F64,
-            Data::I64(_) => DType::I64,
-            Data::U8(_) => DType::U8,
-        }
-    }
-
-    /// `len` zeros of type `dtype`.
-    pub fn zeros(dtype: DType, len: usize) -> Data {
-        match dtype {
-            DType::F32 => Data::F32(vec![0.0; len]),
-            DType::F64 => Data::F64(vec![0.0; len]),
-            DType::I64 => Data::I64(vec![0; len]),
-            DType::U8 => Data::U8(vec![0; len]),
-        }
-    }
+    F16(Vec<f16>),
+    BF16(Vec<bf16>),
+    I8(Vec<i8>),
+    I16(Vec<i16>),
+    I32(Vec<i32>),
+    U16(Vec<u16>),
+    U32(Vec<u32>),
+    U64(Vec<u64>),
+    Bool(Vec<bool>),
 }
 
 /// An element type that a [`Tensor`] can hold.
-pub trait Element: Copy + Default + Send + Sync + PartialEq + std::fmt::Debug + 'static {
+pub trait Element:
+    Copy + Default + Send + Sync + PartialEq + PartialOrd + std::fmt::Debug + 'static
+{
     /// The matching [`DType`].
     const DTYPE: DType;
     /// Borrows the values if they are of this type.
@@ -112,9 +159,37 @@ pub trait Element: Copy + Default + Send + Sync + PartialEq + std::fmt::Debug + 
     fn wrap(values: Vec<Self>) -> Data;
 }
 
-macro_rules! element {
-    ($($t:ty => $v:ident),*) => {$(
-        impl Element for $t {
+macro_rules! define_types {
+    ($($v:ident $t:ty as $name:literal),* $(,)?) => {
+        impl DType {
+            /// All element types.
+            pub const ALL: &'static [DType] = &[$(DType::$v),*];
+
+            /// Bytes one element takes.
+            pub fn size_bytes(self) -> usize {
+                match self {
+                    $(DType::$v => size_of::<$t>(),)*
+                }
+            }
+
+            /// The name used in dumps: `f32`, `i64`, `bool`, ….
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(DType::$v => $name,)*
+                }
+            }
+        }
+
+        impl Data {
+            /// Element type.
+            pub fn dtype(&self) -> DType {
+                match self {
+                    $(Data::$v(_) => DType::$v,)*
+                }
+            }
+        }
+
+        $(impl Element for $t {
             const DTYPE: DType = DType::$v;
             fn slice(data: &Data) -> Option<&[Self]> {
                 if let Data::$v(v) = data { Some(v) } else { None }
@@ -125,10 +200,139 @@ macro_rules! element {
             fn wrap(values: Vec<Self>) -> Data {
                 Data::$v(values)
             }
-        }
-    )*};
+        })*
+    };
 }
-element!(f32 => F32, f64 => F64, i64 => I64, u8 => U8);
+define_types!(
+    F32 f32 as "f32", F64 f64 as "f64", I64 i64 as "i64", U8 u8 as "u8",
+    F16 f16 as "f16", BF16 bf16 as "bf16",
+    I8 i8 as "i8", I16 i16 as "i16", I32 i32 as "i32",
+    U16 u16 as "u16", U32 u32 as "u32", U64 u64 as "u64", Bool bool as "bool",
+);
+
+impl DType {
+    /// Whether the type is a float.
+    pub fn is_float(self) -> bool {
+        matches!(self, DType::F32 | DType::F64 | DType::F16 | DType::BF16)
+    }
+
+    /// Whether the type is an integer; `bool` is none.
+    pub fn is_integer(self) -> bool {
+        !self.is_float() && self != DType::Bool
+    }
+
+    /// The least and the largest value of an integer type.
+    pub fn integer_range(self) -> Option<(i128, i128)> {
+        let unsigned = matches!(self, DType::U8 | DType::U16 | DType::U32 | DType::U64);
+        let bits = 8 * self.size_bytes() as u32;
+        match (self.is_integer(), unsigned) {
+            (false, _) => None,
+            (true, true) => Some((0, (1 << bits) - 1)),
+            (true, false) => Some((-(1 << (bits - 1)), (1 << (bits - 1)) - 1)),
+        }
+    }
+}
+
+impl std::fmt::Display for DType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Data {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        each_type!(self, v => v.len())
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `len` zeros of type `dtype`; `false` is the zero of `bool`.
+    pub fn zeros(dtype: DType, len: usize) -> Data {
+        with_type!(dtype, T => T::wrap(vec![T::default(); len]))
+    }
+
+    /// The values converted to `dtype`; see [`Tensor::cast`].
+    pub fn cast(&self, dtype: DType) -> Data {
+        macro_rules! to {
+            ($v:expr, $plain:expr) => {{
+                let of = $v.iter().map(|&x| $plain(x));
+                match dtype {
+                    DType::F32 => Data::F32(of.map(|x| x as f32).collect()),
+                    DType::F64 => Data::F64(of.map(|x| x as f64).collect()),
+                    DType::I64 => Data::I64(of.map(|x| x as i64).collect()),
+                    DType::U8 => Data::U8(of.map(|x| x as u8).collect()),
+                    DType::F16 => Data::F16(of.map(|x| f16::from_f64(x as f64)).collect()),
+                    DType::BF16 => Data::BF16(of.map(|x| bf16::from_f64(x as f64)).collect()),
+                    DType::I8 => Data::I8(of.map(|x| x as i8).collect()),
+                    DType::I16 => Data::I16(of.map(|x| x as i16).collect()),
+                    DType::I32 => Data::I32(of.map(|x| x as i32).collect()),
+                    DType::U16 => Data::U16(of.map(|x| x as u16).collect()),
+                    DType::U32 => Data::U32(of.map(|x| x as u32).collect()),
+                    DType::U64 => Data::U64(of.map(|x| x as u64).collect()),
+                    DType::Bool => Data::Bool(of.map(|x| x as f64 != 0.0).collect()),
+                }
+            }};
+        }
+        match self {
+            same if same.dtype() == dtype => same.clone(),
+            Data::F32(v) => to!(v, |x: f32| x),
+            Data::F64(v) => to!(v, |x: f64| x),
+            Data::I64(v) => to!(v, |x: i64| x),
+            Data::U8(v) => to!(v, |x: u8| x),
+            Data::F16(v) => to!(v, f32::from),
+            Data::BF16(v) => to!(v, f32::from),
+            Data::I8(v) => to!(v, |x: i8| x),
+            Data::I16(v) => to!(v, |x: i16| x),
+            Data::I32(v) => to!(v, |x: i32| x),
+            Data::U16(v) => to!(v, |x: u16| x),
+            Data::U32(v) => to!(v, |x: u32| x),
+            Data::U64(v) => to!(v, |x: u64| x),
+            Data::Bool(v) => to!(v, u8::from),
+        }
+    }
+
+    /// Integers and booleans, exactly; errs for floats.
+    pub fn integers(&self) -> Result<Vec<i128>> {
+        match self {
+            Data::I64(v) => Ok(v.iter().map(|&x| x.into()).collect()),
+            Data::U8(v) => Ok(v.iter().map(|&x| x.into()).collect()),
+            Data::I8(v) => Ok(v.iter().map(|&x| x.into()).collect()),
+            Data::I16(v) => Ok(v.iter().map(|&x| x.into()).collect()),
+            Data::I32(v) => Ok(v.iter().map(|&x| x.into()).collect()),
+            Data::U16(v) => Ok(v.iter().map(|&x| x.into()).collect()),
+            Data::U32(v) => Ok(v.iter().map(|&x| x.into()).collect()),
+            Data::U64(v) => Ok(v.iter().map(|&x| x.into()).collect()),
+            Data::Bool(v) => Ok(v.iter().map(|&x| x.into()).collect()),
+            Data::F32(_) | Data::F64(_) | Data::F16(_) | Data::BF16(_) => Err(Error::dtype(
+                format!("expected integers, found {}", self.dtype()),
+            )),
+        }
+    }
+
+    /// Wraps integers as `dtype`; what does not fit loses its upper bits, for floats it is rounded.
+    pub fn from_integers(dtype: DType, values: &[i128]) -> Data {
+        let of = values.iter();
+        match dtype {
+            DType::F32 => Data::F32(of.map(|&x| x as f32).collect()),
+            DType::F64 => Data::F64(of.map(|&x| x as f64).collect()),
+            DType::I64 => Data::I64(of.map(|&x| x as i64).collect()),
+            DType::U8 => Data::U8(of.map(|&x| x as u8).collect()),
+            DType::F16 => Data::F16(of.map(|&x| f16::from_f64(x as f64)).collect()),
+            DType::BF16 => Data::BF16(of.map(|&x| bf16::from_f64(x as f64)).collect()),
+            DType::I8 => Data::I8(of.map(|&x| x as i8).collect()),
+            DType::I16 => Data::I16(of.map(|&x| x as i16).collect()),
+            DType::I32 => Data::I32(of.map(|&x| x as i32).collect()),
+            DType::U16 => Data::U16(of.map(|&x| x as u16).collect()),
+            DType::U32 => Data::U32(of.map(|&x| x as u32).collect()),
+            DType::U64 => Data::U64(of.map(|&x| x as u64).collect()),
+            DType::Bool => Data::Bool(of.map(|&x| x != 0).collect()),
+        }
+    }
+}
 
 /// A dense row-major tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -233,32 +437,24 @@ impl Tensor {
     }
 
     /// The values converted to `dtype`: floats round to nearest, floats to integers truncate and
-    /// saturate, as Rust's `as` does.
+    /// saturate, integers to smaller integers lose their upper bits, as Rust's `as` does; what is
+    /// not 0 is true.
     pub fn cast(&self, dtype: DType) -> Tensor {
-        if dtype == self.dtype() {
-            return self.clone();
-        }
-        let data = match (dtype, &self.data) {
-            (DType::F32, Data::F64(v)) => Data::F32(v.iter().map(|&x| x as f32).collect()),
-            (DType::F32, Data::I64(v)) => Data::F32(v.iter().map(|&x| x as f32).collect()),
-            (DType::F32, Data::U8(v)) => Data::F32(v.iter().map(|&x| f32::from(x)).collect()),
-            (DType::F64, Data::F32(v)) => Data::F64(v.iter().map(|&x| f64::from(x)).collect()),
-            (DType::F64, Data::I64(v)) => Data::F64(v.iter().map(|&x| x as f64).collect()),
-            (DType::F64, Data::U8(v)) => Data::F64(v.iter().map(|&x| f64::from(x)).collect()),
-            (DType::I64, Data::F32(v)) => Data::I64(v.iter().map(|&x| x as i64).collect()),
-            (DType::I64, Data::F64(v)) => Data::I64(v.iter().map(|&x| x as i64).collect()),
-            (DType::I64, Data::U8(v)) => Data::I64(v.iter().map(|&x| i64::from(x)).collect()),
-            (DType::U8, Data::F32(v)) => Data::U8(v.iter().map(|&x| x as u8).collect()),
-            (DType::U8, Data::F64(v)) => Data::U8(v.iter().map(|&x| x as u8).collect()),
-            (DType::U8, Data::I64(v)) => {
-                Data::U8(v.iter().map(|&x| x.clamp(0, 255) as u8).collect())
-            }
-            (_, same) => same.clone(),
-        };
         Tensor {
             shape: self.shape.clone(),
-            data,
+            data: self.data.cast(dtype),
         }
+    }
+
+    /// The values as `i64`; errs unless they are integers that fit.
+    pub fn to_i64s(&self) -> Result<Vec<i64>> {
+        if let Data::I64(v) = &self.data {
+            return Ok(v.clone());
+        }
+        let fits = |x: i128| {
+            i64::try_from(x).map_err(|_| Error::dtype(format!("{x} does not fit into i64")))
+        };
+        self.data.integers()?.into_iter().map(fits).collect()
     }
 }
 
@@ -267,7 +463,10 @@ pub fn element_count(shape: &[usize]) -> Result<usize> {
     shape
         .iter()
         .try_fold(1usize, |n, &d| n.checked_mul(d))
-        .ok_or_else(|| Error::shape(format!("shape {shape:?} has more elements than memory can")))
+        .ok_or_else(|| {
+            let message = format!("shape {shape:?} has more elements than memory can");
+            Error::new(ErrorKind::TooLarge, message)
+        })
 }
 
 /// Row-major strides of `shape`, in elements.
@@ -298,5 +497,17 @@ mod tests {
         assert_eq!(t.cast(DType::I64).values::<i64>().unwrap(), [-1, 2, 300]);
         assert_eq!(t.cast(DType::U8).values::<u8>().unwrap(), [0, 2, 255]);
         assert!(t.values::<i64>().is_err());
+        let t = Tensor::new(&[3], vec![-1i64, 300, i64::MAX]).unwrap();
+        assert_eq!(t.cast(DType::U8).values::<u8>().unwrap(), [255, 44, 255]);
+        assert_eq!(
+            t.cast(DType::Bool)
+                .cast(DType::I32)
+                .values::<i32>()
+                .unwrap(),
+            [1; 3]
+        );
+        let exact = Data::from_integers(DType::I64, &t.data().integers().unwrap());
+        assert_eq!(&exact, t.data());
+        assert_eq!(t.cast(DType::F16).to_i64s().ok(), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::tensor::element_count;
-use crate::{DType, Data, Error, Result, Tensor};
+use crate::{DType, Error, Result, Tensor, each_type};
 
 /// A constant of a [`Graph`](crate::Graph) in one of the forms that compression gives it.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,12 +159,9 @@ impl Weight {
         match self {
             Weight::Masked(m) => m.keep.iter().filter(|&&k| k).count(),
             Weight::Codebook(c) => c.indices.iter().filter(|&&i| i != 0).count(),
-            Weight::Dense(t) => match t.data() {
-                Data::F32(v) => v.iter().filter(|&&x| x != 0.0).count(),
-                Data::F64(v) => v.iter().filter(|&&x| x != 0.0).count(),
-                Data::I64(v) => v.iter().filter(|&&x| x != 0).count(),
-                Data::U8(v) => v.iter().filter(|&&x| x != 0).count(),
-            },
+            Weight::Dense(t) => {
+                each_type!(t.data(), v => v.iter().filter(|&&x| x != Default::default()).count())
+            }
         }
     }
 

@@ -224,6 +224,15 @@ pub(crate) fn as_f64(data: &Data, i: usize) -> f64 {
         Data::F64(v) => v[i],
         Data::I64(v) => v[i] as f64,
         Data::U8(v) => f64::from(v[i]),
+        Data::F16(v) => f64::from(v[i]),
+        Data::BF16(v) => f64::from(v[i]),
+        Data::I8(v) => f64::from(v[i]),
+        Data::I16(v) => f64::from(v[i]),
+        Data::I32(v) => f64::from(v[i]),
+        Data::U16(v) => f64::from(v[i]),
+        Data::U32(v) => f64::from(v[i]),
+        Data::U64(v) => v[i] as f64,
+        Data::Bool(v) => f64::from(u8::from(v[i])),
     }
 }
 

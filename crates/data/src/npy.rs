@@ -264,12 +264,7 @@ fn to_row_major(data: Data, shape: &[usize]) -> Data {
         }
         out
     }
-    match data {
-        Data::F32(v) => Data::F32(reorder(v, shape)),
-        Data::F64(v) => Data::F64(reorder(v, shape)),
-        Data::I64(v) => Data::I64(reorder(v, shape)),
-        Data::U8(v) => Data::U8(reorder(v, shape)),
-    }
+    bantam_core::each_type!(data, v => bantam_core::Element::wrap(reorder(v, shape)))
 }
 
 /// Reads a `.npy` file, gzipped or not.
@@ -314,12 +309,23 @@ fn archive(reader: impl Read + Seek) -> Result<Vec<(String, Tensor)>> {
 }
 
 /// The bytes of a `.npy` file: version 1.0, little endian, row-major.
+///
+/// NumPy has no bf16, so that is written as f32, which holds the same values.
 pub fn npy_bytes(array: &Tensor) -> Vec<u8> {
     let descr = match array.dtype() {
         DType::F32 => "<f4",
         DType::F64 => "<f8",
         DType::I64 => "<i8",
         DType::U8 => "|u1",
+        DType::F16 => "<f2",
+        DType::BF16 => return npy_bytes(&array.cast(DType::F32)),
+        DType::I8 => "|i1",
+        DType::I16 => "<i2",
+        DType::I32 => "<i4",
+        DType::U16 => "<u2",
+        DType::U32 => "<u4",
+        DType::U64 => "<u8",
+        DType::Bool => "|b1",
     };
     let sizes: String = array
         .shape()
@@ -341,6 +347,15 @@ pub fn npy_bytes(array: &Tensor) -> Vec<u8> {
         Data::F64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
         Data::I64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
         Data::U8(v) => bytes.extend(v),
+        Data::F16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::BF16(_) => unreachable!("cast to f32 above"),
+        Data::I8(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I32(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U32(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::Bool(v) => bytes.extend(v.iter().map(|&b| u8::from(b))),
     }
     bytes
 }
@@ -392,6 +407,15 @@ mod tests {
             );
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(&read_npy(&path).unwrap(), array);
+        }
+        // Types that reading widens: the values are the same.
+        let values = Tensor::new(&[3], vec![0i64, 1, 100]).unwrap();
+        for &dtype in DType::ALL {
+            let written = values.cast(dtype);
+            std::fs::write(&path, npy_bytes(&written)).unwrap();
+            let found = read_npy(&path).unwrap();
+            let same = found.cast(DType::F64) == written.cast(DType::F64);
+            assert!(same && found.shape() == [3], "{dtype}: {found:?}");
         }
         let twice = [arrays[0].clone(), arrays[0].clone()];
         assert!(npz_bytes(&twice).is_err());

@@ -165,7 +165,7 @@ impl MemorySource {
         let targets = Targets::Classes(samples.labels);
         let inputs = match samples.inputs.data() {
             Data::U8(_) | Data::F32(_) => samples.inputs,
-            Data::F64(_) | Data::I64(_) => samples.inputs.cast(bantam_core::DType::F32),
+            _ => samples.inputs.cast(bantam_core::DType::F32),
         };
         MemorySource::new(inputs, norm, targets, schema.target.classes().len())
     }

@@ -2,17 +2,17 @@
 //!
 //! Optimizer state, running averages and counters are no network, so they do not go into a
 //! `.bantam` file; any reader of safetensors can open these. The writer gives the same bytes for
-//! the same contents. Refused: element types other than `f32`, `f64`, `i64` and `u8`, and everything that
-//! the safetensors reader refuses (overlaps, holes, sizes that do not fit).
+//! the same contents. Every [`DType`] comes back as it was. Refused: other element types, and everything that the
+//! safetensors reader refuses (overlaps, holes, sizes that do not fit).
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bantam_core::tensor::{bf16, f16};
 use bantam_core::{DType, Data, Tensor};
 
 use crate::file::{read_all, write_atomic};
-use crate::stored::Stored;
-use crate::{Error, ErrorKind, Result, safetensors};
+use crate::{Result, safetensors};
 
 /// The largest checkpoint that is read.
 const MAX_FILE_BYTES: u64 = 1 << 36;
@@ -57,6 +57,15 @@ pub(crate) fn append(data: &Data, bytes: &mut Vec<u8>) {
         Data::F64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
         Data::I64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
         Data::U8(v) => bytes.extend_from_slice(v),
+        Data::F16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::BF16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I8(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::I32(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U16(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U32(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::U64(v) => bytes.extend(v.iter().flat_map(|x| x.to_le_bytes())),
+        Data::Bool(v) => bytes.extend(v.iter().map(|&b| u8::from(b))),
     }
 }
 
@@ -75,29 +84,28 @@ pub(crate) fn parse(dtype: DType, bytes: &[u8]) -> Data {
         DType::F64 => Data::F64(all(bytes, f64::from_le_bytes)),
         DType::I64 => Data::I64(all(bytes, i64::from_le_bytes)),
         DType::U8 => Data::U8(bytes.to_vec()),
+        DType::F16 => Data::F16(all(bytes, f16::from_le_bytes)),
+        DType::BF16 => Data::BF16(all(bytes, bf16::from_le_bytes)),
+        DType::I8 => Data::I8(all(bytes, i8::from_le_bytes)),
+        DType::I16 => Data::I16(all(bytes, i16::from_le_bytes)),
+        DType::I32 => Data::I32(all(bytes, i32::from_le_bytes)),
+        DType::U16 => Data::U16(all(bytes, u16::from_le_bytes)),
+        DType::U32 => Data::U32(all(bytes, u32::from_le_bytes)),
+        DType::U64 => Data::U64(all(bytes, u64::from_le_bytes)),
+        DType::Bool => Data::Bool(bytes.iter().map(|&b| b != 0).collect()),
     }
 }
 
 fn decode(bytes: &[u8]) -> Result<Checkpoint> {
-    let (found, metadata) = safetensors::decode(bytes)?;
-    let mut tensors = BTreeMap::new();
-    for t in found {
-        if !matches!(
-            t.stored,
-            Stored::F32 | Stored::F64 | Stored::I64 | Stored::U8
-        ) {
-            let message = format!("element type {}: expected f32, f64, i64 or u8", t.stored);
-            let error = Error::new(ErrorKind::Unsupported, message);
-            return Err(error.at(format!("tensor {:?}", t.name)));
-        }
-        tensors.insert(t.name, t.tensor);
-    }
+    let (found, metadata) = safetensors::decode(bytes, |stored, b| Ok(parse(stored.exact(), b)))?;
+    let tensors = found.into_iter().map(|t| (t.name, t.tensor)).collect();
     Ok(Checkpoint { tensors, metadata })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
 
     fn example() -> Checkpoint {
         let t = |name: &str, t: Tensor| (name.to_owned(), t);
@@ -169,7 +177,7 @@ mod tests {
             ),
             (
                 "strange type",
-                file(r#"{"a":{"dtype":"F16","shape":[0],"data_offsets":[0,0]}}"#),
+                file(r#"{"a":{"dtype":"F8_E4M3","shape":[0],"data_offsets":[0,0]}}"#),
             ),
             (
                 "hole",

@@ -135,7 +135,11 @@ impl From<bantam_core::Error> for Error {
     fn from(error: bantam_core::Error) -> Error {
         let place = error.node().map(|n| format!("node {n:?}"));
         let message = format!("the contents are not valid: {error}");
-        let error = Error::corrupt(message).caused_by(error);
+        let kind = match error.kind() {
+            bantam_core::ErrorKind::TooLarge => ErrorKind::TooLarge,
+            _ => ErrorKind::Corrupt,
+        };
+        let error = Error::new(kind, message).caused_by(error);
         match place {
             Some(place) => error.at(place),
             None => error,

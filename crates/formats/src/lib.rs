@@ -10,6 +10,7 @@
 
 pub mod bantam;
 pub mod checkpoint;
+pub mod onnx;
 pub mod weights;
 
 mod error;

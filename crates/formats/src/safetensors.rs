@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use ::safetensors::tensor::{Metadata, TensorView};
 use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
-use bantam_core::Tensor;
+use bantam_core::{Data, Tensor};
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::append;
@@ -69,7 +69,11 @@ pub(crate) fn encode<'a>(
     Ok(bytes)
 }
 
-pub(crate) fn decode(bytes: &[u8]) -> Result<Contents> {
+/// Tensors and texts; `values` makes values of the bytes of a tensor, widened or not.
+pub(crate) fn decode(
+    bytes: &[u8],
+    values: impl Fn(Stored, &[u8]) -> Result<Data>,
+) -> Result<Contents> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(refused)?;
     let file = SafeTensors::deserialize(bytes).map_err(refused)?;
     let metadata = texts(&header);
@@ -78,7 +82,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Contents> {
     let start = |name: &str| header.info(name).map_or(0, |info| info.data_offsets.0);
     views.sort_by_key(|(name, _)| start(name));
     let tensors = views.into_iter().map(|(name, view)| {
-        let (stored, tensor) = tensor(&view).map_err(|e| e.at(format!("tensor {name:?}")))?;
+        let (stored, tensor) =
+            tensor(&view, &values).map_err(|e| e.at(format!("tensor {name:?}")))?;
         Ok(StoredTensor {
             name,
             stored,
@@ -104,7 +109,10 @@ fn refused(e: SafeTensorError) -> Error {
     Error::new(kind, format!("not a valid safetensors file: {e}")).caused_by(e)
 }
 
-fn tensor(view: &TensorView<'_>) -> Result<(Stored, Tensor)> {
+fn tensor(
+    view: &TensorView<'_>,
+    values: impl Fn(Stored, &[u8]) -> Result<Data>,
+) -> Result<(Stored, Tensor)> {
     let stored = match view.dtype() {
         Dtype::BOOL => Stored::Bool,
         Dtype::I8 => Stored::I8,
@@ -124,6 +132,6 @@ fn tensor(view: &TensorView<'_>) -> Result<(Stored, Tensor)> {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
     };
-    let tensor = Tensor::from_data(view.shape(), stored.decode(view.data())?)?;
+    let tensor = Tensor::from_data(view.shape(), values(stored, view.data())?)?;
     Ok((stored, tensor))
 }

@@ -4,8 +4,8 @@
 //! border: 16-bit floats become `f32`, integers `i64`, truth values `u8` of 0 and 1. All of these are
 //! exact. `f64` stays; whoever puts such a tensor into a network rounds it.
 
+use bantam_core::tensor::{bf16, f16};
 use bantam_core::{DType, Data};
-use half::{bf16, f16};
 
 use crate::checkpoint::parse;
 use crate::{Error, ErrorKind, Result};
@@ -87,6 +87,25 @@ impl Stored {
         }
     }
 
+    /// The element type of the same width and meaning.
+    pub(crate) fn exact(self) -> DType {
+        match self {
+            Stored::Bool => DType::Bool,
+            Stored::I8 => DType::I8,
+            Stored::U8 => DType::U8,
+            Stored::I16 => DType::I16,
+            Stored::U16 => DType::U16,
+            Stored::I32 => DType::I32,
+            Stored::U32 => DType::U32,
+            Stored::I64 => DType::I64,
+            Stored::U64 => DType::U64,
+            Stored::F16 => DType::F16,
+            Stored::BF16 => DType::BF16,
+            Stored::F32 => DType::F32,
+            Stored::F64 => DType::F64,
+        }
+    }
+
     /// The values in `bytes`, as many as there are whole ones.
     ///
     /// Errs when an unsigned integer is 2^63 or more.
@@ -120,10 +139,19 @@ impl Stored {
 impl From<DType> for Stored {
     fn from(dtype: DType) -> Stored {
         match dtype {
+            DType::Bool => Stored::Bool,
+            DType::I8 => Stored::I8,
+            DType::U8 => Stored::U8,
+            DType::I16 => Stored::I16,
+            DType::U16 => Stored::U16,
+            DType::I32 => Stored::I32,
+            DType::U32 => Stored::U32,
+            DType::I64 => Stored::I64,
+            DType::U64 => Stored::U64,
+            DType::F16 => Stored::F16,
+            DType::BF16 => Stored::BF16,
             DType::F32 => Stored::F32,
             DType::F64 => Stored::F64,
-            DType::I64 => Stored::I64,
-            DType::U8 => Stored::U8,
         }
     }
 }
@@ -171,6 +199,8 @@ mod tests {
             let found = stored.decode(bytes).unwrap();
             assert_eq!(found, expected, "{stored}");
             assert_eq!(found.dtype(), stored.dtype(), "{stored}");
+            assert_eq!(Stored::from(stored.exact()), stored);
+            assert_eq!(stored.exact().name(), stored.name());
             assert_eq!(bytes.len() / stored.size_bytes(), found.len(), "{stored}");
         }
         assert!(Stored::U64.decode(&[255; 8]).is_err());

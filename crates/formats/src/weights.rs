@@ -90,7 +90,7 @@ pub fn read(bytes: &[u8]) -> Result<Weights> {
             metadata: BTreeMap::new(),
         }),
         Some(Source::Safetensors) => {
-            let (tensors, metadata) = safetensors::decode(bytes)?;
+            let (tensors, metadata) = safetensors::decode(bytes, Stored::decode)?;
             Ok(Weights {
                 source: Source::Safetensors,
                 tensors,

@@ -9,7 +9,7 @@
 //! networks much larger than this generalise well: large enough to memorise does not mean
 //! that it will overfit.
 
-use bantam_core::op::{Binary, Layout, Type};
+use bantam_core::op::{Layout, Type};
 use bantam_core::{Graph, Op, ValueId, Weight};
 
 use crate::bits::order_bits;
@@ -169,7 +169,14 @@ fn narrower(reach: Reach, t: &Type) -> Reach {
 fn passed(op: &Op, inputs: &[ValueId], reach: &[Reach]) -> Reach {
     let mut known = inputs.iter().map(|v| reach[v.index()]);
     match op {
-        Op::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div)
+        Op::Binary(_)
+        | Op::Logic(_)
+        | Op::Select(_)
+        | Op::Index(_)
+        | Op::Recurrent(_)
+        | Op::Late(_)
+        | Op::Find(_)
+        | Op::Control(_)
         | Op::Layout(Layout::Concat { .. })
         | Op::MatMul(_) => known.flatten().reduce(u64::saturating_add),
         Op::Dense(_)
@@ -181,6 +188,10 @@ fn passed(op: &Op, inputs: &[ValueId], reach: &[Reach]) -> Reach {
         | Op::Reduce(_)
         | Op::Layout(_)
         | Op::Dropout(_)
+        | Op::Cast(_)
+        | Op::Cumulative(_)
+        | Op::Resample(_)
+        | Op::Window(_)
         | Op::Loss(_) => known.next().flatten(),
         Op::Gather(_) => known.flatten().next(),
     }
@@ -189,7 +200,14 @@ fn passed(op: &Op, inputs: &[ValueId], reach: &[Reach]) -> Reach {
 /// Weights that a node stores something in.
 fn own_weights<'a>(graph: &'a Graph, op: &Op, inputs: &[ValueId]) -> Vec<&'a Weight> {
     let counts = match op {
-        Op::Dense(_) | Op::Conv(_) | Op::MatMul(_) | Op::Gather(_) | Op::Binary(_) => true,
+        Op::Dense(_)
+        | Op::Conv(_)
+        | Op::MatMul(_)
+        | Op::Gather(_)
+        | Op::Binary(_)
+        | Op::Recurrent(_)
+        | Op::Late(_)
+        | Op::Control(_) => true,
         Op::Pool(_)
         | Op::BatchNorm(_)
         | Op::Unary(_)
@@ -197,6 +215,14 @@ fn own_weights<'a>(graph: &'a Graph, op: &Op, inputs: &[ValueId]) -> Vec<&'a Wei
         | Op::Reduce(_)
         | Op::Layout(_)
         | Op::Dropout(_)
+        | Op::Cast(_)
+        | Op::Logic(_)
+        | Op::Select(_)
+        | Op::Index(_)
+        | Op::Cumulative(_)
+        | Op::Resample(_)
+        | Op::Window(_)
+        | Op::Find(_)
         | Op::Loss(_) => false,
     };
     let parameters = graph.parameters().iter();
@@ -286,7 +312,7 @@ impl NetworkCapacity {
 mod tests {
     use super::*;
     use bantam_core::op::elementwise::UnaryKind;
-    use bantam_core::op::{Conv, Dense, Unary};
+    use bantam_core::op::{Binary, Conv, Dense, Unary};
     use bantam_core::{DType, Dim, GraphBuilder, Tensor};
 
     fn weight(shape: &[usize]) -> Weight {

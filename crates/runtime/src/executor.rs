@@ -1,12 +1,14 @@
 //! The executor: runs a [`Plan`] over its buffers.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use bantam_core::op::Type;
-use bantam_core::{Data, Element, Tensor};
+use bantam_core::op::control::{repeat, truth};
+use bantam_core::op::{Control, Type};
+use bantam_core::{DType, Data, Element, Graph, Op, Tensor};
 
 use crate::kernel::{self, View};
-use crate::plan::Place;
+use crate::plan::{Place, Step};
 use crate::{Error, ErrorKind, Plan, Result};
 
 /// Runs a plan as often as wanted. Each executor has buffers of its own; the plan is shared.
@@ -14,7 +16,13 @@ use crate::{Error, ErrorKind, Plan, Result};
 pub struct Executor {
     plan: Arc<Plan>,
     slots: Vec<Data>,
+    late: Vec<Tensor>,
+    /// Executors of graphs inside nodes, by the step and which of its graphs.
+    inner: HashMap<(usize, u8), Vec<Executor>>,
 }
+
+/// Most executors kept for one graph inside a node; further input types take the oldest's place.
+const MAX_INNER: usize = 8;
 
 impl Executor {
     /// An executor with its buffers allocated.
@@ -25,7 +33,13 @@ impl Executor {
             .iter()
             .map(|s| Data::zeros(s.dtype, s.len))
             .collect();
-        Executor { plan, slots }
+        let late = vec![Tensor::zeros(DType::U8, &[0]); plan.n_late];
+        Executor {
+            plan,
+            slots,
+            late,
+            inner: HashMap::new(),
+        }
     }
 
     /// The plan it runs.
@@ -41,24 +55,37 @@ impl Executor {
         self.check(inputs)?;
         let plan = Arc::clone(&self.plan);
         let mut outputs: Vec<(Data, &Type)> = Vec::new();
-        for step in &plan.steps {
-            for (slot, t) in &step.outputs {
-                outputs.push((
-                    std::mem::replace(&mut self.slots[*slot], Data::U8(Vec::new())),
-                    t,
-                ));
+        for (number, step) in plan.steps.iter().enumerate() {
+            if step
+                .outputs
+                .iter()
+                .any(|(place, _)| matches!(place, Place::Late(_)))
+            {
+                self.run_late(number, step, inputs)
+                    .map_err(|e| e.at(&step.name))?;
+                continue;
+            }
+            let slots = || {
+                step.outputs.iter().map(|(place, _)| match place {
+                    Place::Slot(slot) => *slot,
+                    _ => unreachable!("a value of a known type has a buffer"),
+                })
+            };
+            for (slot, (_, t)) in slots().zip(&step.outputs) {
+                let data = std::mem::replace(&mut self.slots[slot], Data::U8(Vec::new()));
+                outputs.push((data, t.as_ref().expect("a known type")));
             }
             let views: Vec<View> = step
                 .inputs
                 .iter()
                 .map(|(place, t)| View {
                     data: self.data(inputs, *place),
-                    t,
+                    t: t.as_ref().expect("a known type needs known types"),
                 })
                 .collect();
             let result = kernel::run(&step.op, &views, &mut outputs);
-            for ((slot, _), (data, _)) in step.outputs.iter().zip(outputs.drain(..)) {
-                self.slots[*slot] = data;
+            for (slot, (data, _)) in slots().zip(outputs.drain(..)) {
+                self.slots[slot] = data;
             }
             result.map_err(|e| e.at(&step.name))?;
         }
@@ -66,6 +93,84 @@ impl Executor {
             executor: self,
             inputs,
         })
+    }
+
+    /// Runs a step whose output types are not known before.
+    fn run_late(&mut self, number: usize, step: &Step, inputs: &[&Tensor]) -> Result<()> {
+        let arguments: Vec<Tensor> = step
+            .inputs
+            .iter()
+            .map(|(p, t)| self.value(inputs, *p, t))
+            .collect();
+        let refs: Vec<&Tensor> = arguments.iter().collect();
+        let results = match &step.op {
+            Op::Control(Control::If { then, otherwise }) => {
+                let (graph, which) = if truth(refs[0])? {
+                    (then, 0)
+                } else {
+                    (otherwise, 1)
+                };
+                self.run_inner((number, which), graph, &refs[1..])?
+            }
+            Op::Control(Control::Loop { body, n_states }) => {
+                repeat(&refs, *n_states, &mut |refs| {
+                    self.run_inner((number, 0), body, refs)
+                })?
+            }
+            op => kernel::on_tensors(op, &refs)?,
+        };
+        if results.len() < step.outputs.len() {
+            // A loop that never ran has nothing to collect: its shape is not known.
+            let message = "a loop without iterations has no values to stack";
+            return Err(Error::new(ErrorKind::Value, message));
+        }
+        for ((place, _), t) in step.outputs.iter().zip(results) {
+            match *place {
+                Place::Late(i) => self.late[i] = t,
+                _ => unreachable!("all outputs of a late step are late"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a graph inside a node, with the executor that was made for these types before.
+    fn run_inner(
+        &mut self,
+        key: (usize, u8),
+        graph: &Graph,
+        inputs: &[&Tensor],
+    ) -> Result<Vec<Tensor>> {
+        let types: Vec<Type> = inputs
+            .iter()
+            .map(|t| Type::new(t.dtype(), t.shape()))
+            .collect();
+        let known = self.inner.entry(key).or_default();
+        let at = match known.iter().position(|e| e.plan.inputs == types) {
+            Some(at) => at,
+            None => {
+                let executor = Executor::new(Plan::new(graph, &types)?);
+                if known.len() == MAX_INNER {
+                    known.remove(0);
+                }
+                known.push(executor);
+                known.len() - 1
+            }
+        };
+        let outputs = known[at].run(inputs)?;
+        Ok((0..outputs.len()).map(|i| outputs.tensor(i)).collect())
+    }
+
+    /// A copy of a value.
+    fn value(&self, inputs: &[&Tensor], place: Place, t: &Option<Type>) -> Tensor {
+        match (place, t) {
+            (Place::Late(i), _) => self.late[i].clone(),
+            (_, Some(t)) => View {
+                data: self.data(inputs, place),
+                t,
+            }
+            .tensor(),
+            (_, None) => unreachable!("only late values have unknown types"),
+        }
     }
 
     fn check(&self, inputs: &[&Tensor]) -> Result<()> {
@@ -94,6 +199,7 @@ impl Executor {
             Place::Input(i) => inputs[i].data(),
             Place::Weight(i) => self.plan.weights[i].data(),
             Place::Slot(i) => &self.slots[i],
+            Place::Late(i) => self.late[i].data(),
         }
     }
 }
@@ -118,7 +224,11 @@ impl<'a> Outputs<'a> {
 
     /// Shape of output `i`.
     pub fn shape(&self, i: usize) -> &'a [usize] {
-        &self.executor.plan.outputs[i].1.shape
+        match &self.executor.plan.outputs[i] {
+            (_, Some(t)) => &t.shape,
+            (Place::Late(at), None) => self.executor.late[*at].shape(),
+            _ => unreachable!("only late values have unknown types"),
+        }
     }
 
     /// Values of output `i`, row-major.
@@ -126,20 +236,15 @@ impl<'a> Outputs<'a> {
     /// # Panics
     /// When the output holds another type than `T`.
     pub fn values<T: Element>(&self, i: usize) -> &'a [T] {
-        let (place, t) = &self.executor.plan.outputs[i];
-        let data = T::slice(self.executor.data(self.inputs, *place));
-        &data.expect("the type of an output is asked for as declared")[..t.len()]
+        let place = self.executor.plan.outputs[i].0;
+        let data = T::slice(self.executor.data(self.inputs, place));
+        let len = self.shape(i).iter().product();
+        &data.expect("the type of an output is asked for as declared")[..len]
     }
 
     /// A copy of output `i`.
     pub fn tensor(&self, i: usize) -> Tensor {
         let (place, t) = &self.executor.plan.outputs[i];
-        let data = match self.executor.data(self.inputs, *place) {
-            Data::F32(v) => Data::F32(v[..t.len()].to_vec()),
-            Data::F64(v) => Data::F64(v[..t.len()].to_vec()),
-            Data::I64(v) => Data::I64(v[..t.len()].to_vec()),
-            Data::U8(v) => Data::U8(v[..t.len()].to_vec()),
-        };
-        Tensor::from_data(&t.shape, data).expect("as many values as the shape has")
+        self.executor.value(self.inputs, *place, t)
     }
 }

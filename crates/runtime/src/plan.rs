@@ -5,7 +5,7 @@
 //! fits best is taken.
 
 use bantam_core::op::{Dropout, Layout, Type, Unary};
-use bantam_core::{DType, Graph, Op, Tensor, ValueId};
+use bantam_core::{DType, Graph, Op, Tensor, ValueId, pass};
 
 use crate::Result;
 
@@ -18,6 +18,8 @@ pub(crate) enum Place {
     Weight(usize),
     /// A buffer of the executor.
     Slot(usize),
+    /// A tensor whose type is known only when it is there.
+    Late(usize),
 }
 
 /// One node to run: reads from places, writes to slots.
@@ -25,8 +27,8 @@ pub(crate) enum Place {
 pub(crate) struct Step {
     pub(crate) name: String,
     pub(crate) op: Op,
-    pub(crate) inputs: Vec<(Place, Type)>,
-    pub(crate) outputs: Vec<(usize, Type)>,
+    pub(crate) inputs: Vec<(Place, Option<Type>)>,
+    pub(crate) outputs: Vec<(Place, Option<Type>)>,
 }
 
 /// A buffer that several values use in turn.
@@ -54,18 +56,30 @@ pub struct Plan {
     pub(crate) weights: Vec<Tensor>,
     pub(crate) steps: Vec<Step>,
     pub(crate) slots: Vec<Slot>,
-    pub(crate) outputs: Vec<(Place, Type)>,
+    pub(crate) outputs: Vec<(Place, Option<Type>)>,
+    pub(crate) n_late: usize,
     without_reuse_bytes: usize,
 }
 
 impl Plan {
     /// Plans `graph` for inputs of the given types; errs when the graph does not accept them.
+    ///
+    /// What follows from types and constants is computed now. Values whose types depend on the values
+    /// of the inputs are made, with buffers of their own, when the plan runs.
     pub fn new(graph: &Graph, inputs: &[Type]) -> Result<Plan> {
-        let types = graph.infer(inputs)?;
+        let specialised;
+        let graph = match graph.is_late() || folds(graph) {
+            true => {
+                specialised = settled(graph, inputs)?;
+                &specialised
+            }
+            false => graph,
+        };
+        let types = known_types(graph, inputs)?;
         let weights = graph
             .parameters()
             .iter()
-            .map(|p| executable(p.weight.tensor().into_owned()))
+            .map(|p| p.weight.tensor().into_owned())
             .collect();
         let mut planner = Planner::new(graph, types);
         let steps = planner.steps();
@@ -80,6 +94,7 @@ impl Plan {
             steps,
             slots: planner.slots,
             outputs,
+            n_late: planner.n_late,
             without_reuse_bytes: planner.without_reuse_bytes,
         })
     }
@@ -112,29 +127,51 @@ impl Plan {
     }
 }
 
-/// Indices are read as `i64` by the kernels, so stored `u8` indices are widened once here.
-fn executable(t: Tensor) -> Tensor {
-    match t.dtype() {
-        DType::U8 => t.cast(DType::I64),
-        DType::F64 => t.cast(DType::F32),
-        DType::F32 | DType::I64 => t,
+/// The graph specialised to its input types. A branch that is put in the place of a choice may read
+/// constants that were not known while it stood apart, hence again and again.
+fn settled(graph: &Graph, inputs: &[Type]) -> Result<Graph> {
+    let late = |g: &Graph| g.nodes().iter().filter(|n| n.op.is_late()).count();
+    let mut graph = pass::drop_dead(&pass::specialise(graph, inputs)?)?;
+    for _ in 0..8 {
+        let next = pass::drop_dead(&pass::specialise(&graph, inputs)?)?;
+        let ends = late(&next) >= late(&graph);
+        graph = next;
+        if ends {
+            break;
+        }
     }
+    Ok(graph)
 }
 
-fn executable_type(t: &Type) -> Type {
-    let dtype = match t.dtype {
-        DType::U8 | DType::I64 => DType::I64,
-        DType::F32 | DType::F64 => DType::F32,
-    };
-    Type {
-        dtype,
-        shape: t.shape.clone(),
+/// Types of all values, but for those that an operator makes which is still late, and for what
+/// follows from these.
+fn known_types(graph: &Graph, inputs: &[Type]) -> Result<Vec<Option<Type>>> {
+    let mut types = graph.infer_partly(inputs)?;
+    for node in graph.nodes() {
+        if node.op.is_late() || node.inputs.iter().any(|v| types[v.index()].is_none()) {
+            node.outputs.iter().for_each(|v| types[v.index()] = None);
+        }
     }
+    Ok(types)
+}
+
+/// Whether a node reads nothing but stored values.
+fn folds(graph: &Graph) -> bool {
+    let mut stored = vec![false; graph.n_values()];
+    graph
+        .parameters()
+        .iter()
+        .for_each(|p| stored[p.value.index()] = true);
+    graph
+        .nodes()
+        .iter()
+        .any(|n| n.inputs.iter().all(|v| stored[v.index()]))
 }
 
 struct Planner<'g> {
     graph: &'g Graph,
-    types: Vec<Type>,
+    types: Vec<Option<Type>>,
+    n_late: usize,
     /// The value whose storage each value has; itself unless it only renames another.
     root: Vec<ValueId>,
     place: Vec<Option<Place>>,
@@ -146,7 +183,7 @@ struct Planner<'g> {
 }
 
 impl<'g> Planner<'g> {
-    fn new(graph: &'g Graph, types: Vec<Type>) -> Planner<'g> {
+    fn new(graph: &'g Graph, types: Vec<Option<Type>>) -> Planner<'g> {
         let mut root = vec![None; types.len()];
         let mut place = vec![None; types.len()];
         for (i, input) in graph.inputs().iter().enumerate() {
@@ -159,7 +196,7 @@ impl<'g> Planner<'g> {
         }
         for node in graph.nodes() {
             for &v in &node.outputs {
-                let of = if renames(&node.op) {
+                let of = if renames(&node.op) && types[v.index()].is_some() {
                     root[node.inputs[0].index()]
                 } else {
                     Some(v)
@@ -192,12 +229,13 @@ impl<'g> Planner<'g> {
             last_read,
             slots: Vec::new(),
             free: Vec::new(),
+            n_late: 0,
             without_reuse_bytes: 0,
         }
     }
 
-    fn type_of(&self, v: ValueId) -> Type {
-        executable_type(&self.types[v.index()])
+    fn type_of(&self, v: ValueId) -> Option<Type> {
+        self.types[v.index()].clone()
     }
 
     fn place(&self, v: ValueId) -> Place {
@@ -207,7 +245,7 @@ impl<'g> Planner<'g> {
     fn steps(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for (i, node) in self.graph.nodes().iter().enumerate() {
-            if !renames(&node.op) {
+            if !renames(&node.op) || self.types[node.outputs[0].index()].is_none() {
                 let outputs = node.outputs.iter().map(|&v| self.allocate(v)).collect();
                 let inputs = node.inputs.iter().map(|&v| self.read(v)).collect();
                 steps.push(Step {
@@ -223,12 +261,17 @@ impl<'g> Planner<'g> {
     }
 
     /// A value to read; where only its shape matters its storage may be gone, and any place serves.
-    fn read(&self, v: ValueId) -> (Place, Type) {
+    fn read(&self, v: ValueId) -> (Place, Option<Type>) {
         (self.place(v), self.type_of(v))
     }
 
-    fn allocate(&mut self, v: ValueId) -> (usize, Type) {
-        let t = self.type_of(v);
+    fn allocate(&mut self, v: ValueId) -> (Place, Option<Type>) {
+        let Some(t) = self.type_of(v) else {
+            let place = Place::Late(self.n_late);
+            self.n_late += 1;
+            self.place[v.index()] = Some(place);
+            return (place, None);
+        };
         self.without_reuse_bytes += t.size_bytes();
         let len = t.len();
         let fits = |s: &Slot| s.dtype == t.dtype;
@@ -254,7 +297,7 @@ impl<'g> Planner<'g> {
         };
         self.slots[slot].len = self.slots[slot].len.max(len);
         self.place[v.index()] = Some(Place::Slot(slot));
-        (slot, t)
+        (Place::Slot(slot), Some(t))
     }
 
     /// Frees the buffers whose value node `i` was the last to read.

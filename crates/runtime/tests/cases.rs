@@ -3,7 +3,7 @@
 use bantam_core::cases::{self, Case};
 use bantam_core::op::Type;
 use bantam_core::reference::{Array, evaluate};
-use bantam_core::{Data, Tensor};
+use bantam_core::{Data, Op, Tensor};
 use bantam_runtime::{Executor, Plan};
 
 fn execute(case: &Case) -> Vec<Tensor> {
@@ -56,7 +56,13 @@ fn the_number_of_threads_does_not_change_a_bit() {
 
 #[test]
 fn indices_and_labels_out_of_range_are_errors_that_name_the_node() {
-    for case in cases::all() {
+    let indexed = |case: &Case| {
+        matches!(
+            case.graph.nodes()[0].op,
+            Op::Gather(_) | Op::Loss(_) | Op::Index(_)
+        )
+    };
+    for case in cases::all().into_iter().filter(indexed) {
         let mut broken = case.clone();
         let mut touched = false;
         for t in &mut broken.inputs {

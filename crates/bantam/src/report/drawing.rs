@@ -170,7 +170,12 @@ fn block(
 /// Operators that people see as a part of the one before.
 fn is_follower(op: &Op) -> bool {
     match op {
-        Op::BatchNorm(_) | Op::Unary(_) | Op::Dropout(_) | Op::Binary(_) => true,
+        Op::BatchNorm(_)
+        | Op::Unary(_)
+        | Op::Dropout(_)
+        | Op::Binary(_)
+        | Op::Cast(_)
+        | Op::Select(_) => true,
         Op::Layout(layout) => matches!(layout, Layout::Reshape { .. }),
         Op::Dense(_)
         | Op::MatMul(_)
@@ -179,7 +184,16 @@ fn is_follower(op: &Op) -> bool {
         | Op::Softmax(_)
         | Op::Reduce(_)
         | Op::Gather(_)
-        | Op::Loss(_) => false,
+        | Op::Loss(_)
+        | Op::Logic(_)
+        | Op::Index(_)
+        | Op::Cumulative(_)
+        | Op::Recurrent(_)
+        | Op::Resample(_)
+        | Op::Window(_)
+        | Op::Find(_)
+        | Op::Late(_)
+        | Op::Control(_) => false,
     }
 }
 

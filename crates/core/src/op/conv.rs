@@ -1,6 +1,6 @@
 //! 2-D convolution (cross-correlation, as in ONNX `Conv`) and its two gradients.
 
-use super::{Family, Type, floats, rank, same_shape};
+use super::{Family, Type, floats, same_shape};
 use crate::reference::Array;
 use crate::{Error, Result};
 
@@ -13,11 +13,38 @@ pub enum ConvRole {
     GradInput,
     /// `(x, dy, w) → dw`; only the shape of `w` is read.
     GradWeight,
+    /// `(x, w[, b]) → y`: transposed convolution, the gradient with respect to the input as a layer
+    /// (ONNX `ConvTranspose`). `x` has the channels that `w` has as outputs.
+    Transposed {
+        /// Cells added at the bottom and the right of `y`.
+        extra: [usize; 2],
+    },
+}
+
+/// The image with two axes that a convolution works on: one axis is an image of one row.
+pub fn image(x: &[usize]) -> Result<[usize; 4]> {
+    match *x {
+        [n, c, w] => Ok([n, c, 1, w]),
+        [n, c, h, w] => Ok([n, c, h, w]),
+        _ => Err(Error::shape(format!(
+            "expected 3 or 4 axes, found shape {x:?}"
+        ))),
+    }
+}
+
+/// A shape of four axes as one of `rank`, leaving out the rows of an image that has but one.
+fn like_rank(y: [usize; 4], rank: usize) -> Vec<usize> {
+    if rank == 3 {
+        vec![y[0], y[1], y[3]]
+    } else {
+        y.to_vec()
+    }
 }
 
 /// Convolution of `x: [n, c_in, h, w]` with `w: [c_out, c_in / groups, kh, kw]`, optional
 /// `b: [c_out]`, to `y: [n, c_out, oh, ow]`, where
-/// `oh = (h + top + bottom - dilation (kh - 1) - 1) / stride + 1`, rounded down.
+/// `oh = (h + top + bottom - dilation (kh - 1) - 1) / stride + 1`, rounded down. Without the axes
+/// `h` and `kh` it is a convolution along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv {
     /// Which product.
@@ -77,8 +104,11 @@ impl Conv {
 
     /// Shape of `y` from the shapes of `x` and `w`; errs when they do not fit.
     pub fn output_shape(&self, x: &[usize], w: &[usize]) -> Result<Vec<usize>> {
-        rank("x", x, 4)?;
-        rank("w", w, 4)?;
+        if x.len() != w.len() {
+            return Err(Error::shape(format!("x {x:?} and w {w:?} differ in axes")));
+        }
+        let n_axes = x.len();
+        let (x, w) = (&image(x)?, &image(w)?);
         let g = self.groups;
         if g == 0 || !x[1].is_multiple_of(g) || !w[0].is_multiple_of(g) || w[1] != x[1] / g {
             return Err(Error::shape(format!(
@@ -90,14 +120,72 @@ impl Conv {
         let [top, left, bottom, right] = self.padding;
         let oh = window_count(x[2], w[2], self.stride[0], self.dilation[0], top + bottom)?;
         let ow = window_count(x[3], w[3], self.stride[1], self.dilation[1], left + right)?;
-        Ok(vec![x[0], w[0], oh, ow])
+        Ok(like_rank([x[0], w[0], oh, ow], n_axes))
+    }
+
+    /// Shape of `y` of a transposed convolution.
+    pub fn transposed_shape(&self, x: &[usize], w: &[usize]) -> Result<Vec<usize>> {
+        let extra = match self.role {
+            ConvRole::Transposed { extra } => extra,
+            _ => [0; 2],
+        };
+        if x.len() != w.len() {
+            return Err(Error::shape(format!("x {x:?} and w {w:?} differ in axes")));
+        }
+        let n_axes = x.len();
+        let (x, w) = (image(x)?, image(w)?);
+        let [top, left, bottom, right] = self.padding;
+        let g = self.groups;
+        if g == 0 || x[1] != w[0] || !x[1].is_multiple_of(g) {
+            return Err(Error::shape(format!(
+                "x {x:?} and w {w:?} do not fit with groups = {g}"
+            )));
+        }
+        let size = |a: usize, pads: usize| {
+            let span = w[a + 2]
+                .checked_sub(1)?
+                .checked_mul(self.dilation[a])?
+                .checked_add(1)?;
+            let steps = x[a + 2].checked_sub(1)?.checked_mul(self.stride[a])?;
+            steps
+                .checked_add(span)?
+                .checked_add(extra[a])?
+                .checked_sub(pads)
+                .filter(|&s| s > 0)
+        };
+        match (
+            size(0, top + bottom),
+            size(1, left + right),
+            w[1].checked_mul(g),
+        ) {
+            (Some(h), Some(width), Some(c)) => Ok(like_rank([x[0], c, h, width], n_axes)),
+            _ => Err(Error::shape(format!(
+                "padding takes all of x {x:?} and w {w:?}"
+            ))),
+        }
     }
 
     /// Calls `f(y index, x index, w index)` for every product of the convolution.
-    fn for_each_product(&self, x: &[usize], w: &[usize], mut f: impl FnMut(usize, usize, usize)) {
+    fn for_each_product(&self, x: &[usize], w: &[usize], f: impl FnMut(usize, usize, usize)) {
         let y = self
             .output_shape(x, w)
+            .and_then(|y| image(&y))
             .expect("shapes passed the shape rule");
+        let (x, w) = (
+            image(x).expect("shapes passed the shape rule"),
+            image(w).expect("shapes passed the shape rule"),
+        );
+        self.products(x, w, y, f);
+    }
+
+    /// As [`Conv::for_each_product`], for a given `y`, which may stop short of the end of `x`.
+    fn products(
+        &self,
+        x: [usize; 4],
+        w: [usize; 4],
+        y: [usize; 4],
+        mut f: impl FnMut(usize, usize, usize),
+    ) {
         let per_group = w[0] / self.groups;
         for n in 0..x[0] {
             for o in 0..w[0] {
@@ -128,6 +216,7 @@ impl Family for Conv {
             ConvRole::Forward => "Conv",
             ConvRole::GradInput => "ConvGradInput",
             ConvRole::GradWeight => "ConvGradWeight",
+            ConvRole::Transposed { .. } => "ConvTranspose",
         }
     }
 
@@ -146,16 +235,29 @@ impl Family for Conv {
         if self.groups != 1 {
             a.push(("groups", self.groups.to_string()));
         }
+        if let ConvRole::Transposed { extra } = self.role
+            && extra != [0; 2]
+        {
+            a.push(("extra", format!("{extra:?}")));
+        }
         a
     }
 
     fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>> {
         let shape = |i: usize| &inputs[i].shape;
-        let min = if self.role == ConvRole::Forward { 2 } else { 3 };
+        let gradient = matches!(self.role, ConvRole::GradInput | ConvRole::GradWeight);
+        let min = if gradient { 3 } else { 2 };
         let dtype = floats(inputs, min, 3)?;
         let out = match self.role {
             ConvRole::Forward => {
                 let y = self.output_shape(shape(0), shape(1))?;
+                if let Some(b) = inputs.get(2) {
+                    same_shape("b", &b.shape, &[y[1]])?;
+                }
+                y
+            }
+            ConvRole::Transposed { .. } => {
+                let y = self.transposed_shape(shape(0), shape(1))?;
                 if let Some(b) = inputs.get(2) {
                     same_shape("b", &b.shape, &[y[1]])?;
                 }
@@ -176,6 +278,7 @@ impl Family for Conv {
     fn macs(&self, inputs: &[Type], outputs: &[Type]) -> u64 {
         let (y, w) = match self.role {
             ConvRole::Forward => (&outputs[0], &inputs[1]),
+            ConvRole::Transposed { .. } => (&inputs[0], &inputs[1]),
             ConvRole::GradInput => (&inputs[0], &inputs[1]),
             ConvRole::GradWeight => (&inputs[1], &inputs[2]),
         };
@@ -185,14 +288,27 @@ impl Family for Conv {
     fn reference(&self, inputs: &[&Array], outputs: &[Type]) -> Vec<Array> {
         let mut out = Array::zeros(&outputs[0].shape);
         let (a, b) = (inputs[0], inputs[1]);
+        if let (ConvRole::Forward | ConvRole::Transposed { .. }, Some(bias)) =
+            (self.role, inputs.get(2))
+        {
+            let area: usize = out.shape[2..].iter().product();
+            let channels = bias.values.len();
+            let fill = |(i, v): (usize, &mut f64)| *v = bias.values[i / area % channels];
+            out.values.iter_mut().enumerate().for_each(fill);
+        }
         match self.role {
+            ConvRole::Transposed { .. } => {
+                let of = |s: &[usize]| image(s).expect("shapes passed the shape rule");
+                self.products(
+                    of(&outputs[0].shape),
+                    of(&b.shape),
+                    of(&a.shape),
+                    |iy, ix, iw| {
+                        out.values[ix] += a.values[iy] * b.values[iw];
+                    },
+                );
+            }
             ConvRole::Forward => {
-                if let Some(bias) = inputs.get(2) {
-                    let area = out.shape[2] * out.shape[3];
-                    let channels = bias.values.len();
-                    let fill = |(i, v): (usize, &mut f64)| *v = bias.values[i / area % channels];
-                    out.values.iter_mut().enumerate().for_each(fill);
-                }
                 self.for_each_product(&a.shape, &b.shape, |iy, ix, iw| {
                     out.values[iy] += a.values[ix] * b.values[iw];
                 });
@@ -212,6 +328,6 @@ impl Family for Conv {
     }
 
     fn reads(&self, idx: usize) -> bool {
-        self.role == ConvRole::Forward || idx != 2
+        matches!(self.role, ConvRole::Forward | ConvRole::Transposed { .. }) || idx != 2
     }
 }

@@ -2,12 +2,12 @@
 
 use super::{Family, Type, around, axis_index, count};
 use crate::reference::Array;
-use crate::{DType, Error, Result};
+use crate::{Error, Result, Tensor};
 
 /// `(table, indices) → y`, or with `grad` `(dy, indices, table) → dtable`.
 ///
-/// The axis `axis` of the table is replaced by the axes of `indices` (`i64` or `u8`), as in ONNX
-/// `Gather`. An index out of range is an error when the node runs. The gradient sums the rows of
+/// The axis `axis` of the table is replaced by the axes of `indices` (integers), as in ONNX
+/// `Gather`. A negative index counts from the end; one out of range is an error when the node runs. The gradient sums the rows of
 /// `dy` that came from the same row of the table; of the table only the shape is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gather {
@@ -18,10 +18,24 @@ pub struct Gather {
 }
 
 impl Gather {
+    /// The rows that `indices` name among `len`; errs when one is out of range.
+    pub fn places(&self, indices: &Tensor, len: usize) -> Result<Vec<usize>> {
+        let place = |(at, &index): (usize, &i64)| {
+            let row = if index < 0 { index + len as i64 } else { index };
+            usize::try_from(row)
+                .ok()
+                .filter(|&r| r < len)
+                .ok_or_else(|| {
+                    Error::value(format!("index {index} at position {at} is not in 0..{len}"))
+                })
+        };
+        indices.to_i64s()?.iter().enumerate().map(place).collect()
+    }
+
     fn gathered(&self, table: &Type, indices: &Type) -> Result<Vec<usize>> {
-        if !matches!(indices.dtype, DType::I64 | DType::U8) {
+        if !indices.dtype.is_integer() {
             return Err(Error::dtype(format!(
-                "indices are {}, expected i64 or u8",
+                "indices are {}, expected integers",
                 indices.dtype
             )));
         }
@@ -69,10 +83,11 @@ impl Family for Gather {
         let n = indices.values.len();
         for o in 0..outer {
             for (k, &index) in indices.values.iter().enumerate() {
-                assert!(
-                    index >= 0.0 && (index as usize) < len,
-                    "index {index} of {len} rows"
-                );
+                let index = if index < 0.0 {
+                    index + len as f64
+                } else {
+                    index
+                };
                 for i in 0..inner {
                     let (at, row) = (
                         (o * n + k) * inner + i,
@@ -87,6 +102,21 @@ impl Family for Gather {
             }
         }
         vec![out]
+    }
+
+    fn evaluate(&self, inputs: &[&Tensor], outputs: &[Type]) -> Result<Vec<Tensor>> {
+        let table = if self.grad { inputs[2] } else { inputs[0] };
+        let axis = axis_index(self.axis, table.shape().len())?;
+        let (outer, len, inner) = around(table.shape(), axis);
+        let indices = self.places(inputs[1], len)?;
+        if self.grad {
+            let arrays: Vec<Array> = inputs.iter().map(|&t| Array::from(t)).collect();
+            let result = self.reference(&arrays.iter().collect::<Vec<_>>(), outputs);
+            return Ok(vec![result[0].to_tensor(outputs[0].dtype)]);
+        }
+        let rows = (0..outer).flat_map(|o| indices.iter().map(move |&k| (o * len + k) * inner));
+        let data = super::index::take(table.data(), rows.flat_map(|start| start..start + inner));
+        Ok(vec![Tensor::from_data(&outputs[0].shape, data)?])
     }
 
     fn reads(&self, idx: usize) -> bool {

@@ -3,7 +3,7 @@
 use super::{Family, Type, axis_index, count, same_shape};
 use crate::reference::Array;
 use crate::tensor::{element_count, strides};
-use crate::{Error, Result};
+use crate::{Data, Element, Error, Result, Tensor, each_type};
 
 /// An operator that only moves values.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +50,67 @@ pub enum Layout {
         /// What they hold.
         value: f32,
     },
+    /// More of the image put around it.
+    Extend {
+        /// Cells before and after, per axis.
+        padding: Vec<[usize; 2]>,
+        /// Which cells are repeated.
+        fill: Fill,
+    },
+    /// The values broadcast to a shape.
+    Expand {
+        /// The new sizes.
+        shape: Vec<usize>,
+    },
+    /// The values repeated along each axis.
+    Tile {
+        /// How often, per axis.
+        repeats: Vec<usize>,
+    },
+    /// Axes in the opposite order of elements.
+    Reverse {
+        /// The axes.
+        axes: Vec<usize>,
+    },
+    /// Of each matrix (the last two axes) the part on and above, or on and below, a diagonal; 0
+    /// elsewhere.
+    Triangle {
+        /// On and above.
+        upper: bool,
+        /// The diagonal: 0 is the main one, positive ones are above it.
+        diagonal: i64,
+    },
+}
+
+/// What is put around an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// A constant.
+    Constant,
+    /// The image mirrored at its border cells.
+    Reflect,
+    /// The border cells.
+    Edge,
+    /// The image again.
+    Wrap,
+}
+
+impl Fill {
+    /// The cell of an axis of `len` for a place that may be outside.
+    fn cell(self, at: i64, len: usize) -> Option<usize> {
+        let n = len as i64;
+        let cell = match self {
+            Fill::Constant => at,
+            Fill::Edge => at.clamp(0, n - 1),
+            Fill::Wrap => at.rem_euclid(n),
+            Fill::Reflect if n == 1 => 0,
+            Fill::Reflect => {
+                let t = at.rem_euclid(2 * (n - 1));
+                if t < n { t } else { 2 * (n - 1) - t }
+            }
+        };
+        usize::try_from(cell).ok().filter(|&c| c < len)
+    }
 }
 
 /// `start:end:step`; negative ends count from the end of the axis, and are clamped to it.
@@ -182,6 +243,28 @@ impl Layout {
                     .filter(|&i| i < x[a])
                     .map(|i| i * sx[a])
             }),
+            Layout::Extend { padding, fill } => gather(&|a, v| {
+                fill.cell(v as i64 - padding[a][0] as i64, x[a])
+                    .map(|i| i * sx[a])
+            }),
+            Layout::Expand { .. } => crate::elements::Broadcast::new(x, y).map(Some).collect(),
+            Layout::Tile { .. } => gather(&|a, v| Some(v % x[a] * sx[a])),
+            Layout::Reverse { axes } => gather(&|a, v| {
+                let v = if axes.contains(&a) { x[a] - 1 - v } else { v };
+                Some(v * sx[a])
+            }),
+            Layout::Triangle { upper, diagonal } => {
+                let (h, w) = (x[x.len() - 2], x[x.len() - 1]);
+                let keep = |i: usize| {
+                    let offset = (i % w) as i64 - (i / w % h) as i64;
+                    if *upper {
+                        offset >= *diagonal
+                    } else {
+                        offset <= *diagonal
+                    }
+                };
+                (0..total).map(|i| keep(i).then_some(i)).collect()
+            }
             Layout::Concat { .. } | Layout::ConcatGrad { .. } => {
                 unreachable!("concatenation has no single source")
             }
@@ -200,6 +283,11 @@ impl Family for Layout {
             Layout::Concat { .. } => "Concat",
             Layout::ConcatGrad { .. } => "ConcatGrad",
             Layout::Pad { .. } => "Pad",
+            Layout::Extend { .. } => "Extend",
+            Layout::Expand { .. } => "Expand",
+            Layout::Tile { .. } => "Tile",
+            Layout::Reverse { .. } => "Reverse",
+            Layout::Triangle { .. } => "Trilu",
         }
     }
 
@@ -226,6 +314,21 @@ impl Family for Layout {
                 vec![
                     ("padding", format!("{padding:?}")),
                     ("value", value.to_string()),
+                ]
+            }
+            Layout::Extend { padding, fill } => {
+                vec![
+                    ("padding", format!("{padding:?}")),
+                    ("fill", format!("{fill:?}")),
+                ]
+            }
+            Layout::Expand { shape } => vec![("shape", format!("{shape:?}"))],
+            Layout::Tile { repeats } => vec![("repeats", format!("{repeats:?}"))],
+            Layout::Reverse { axes } => vec![("axes", format!("{axes:?}"))],
+            Layout::Triangle { upper, diagonal } => {
+                vec![
+                    ("upper", upper.to_string()),
+                    ("diagonal", diagonal.to_string()),
                 ]
             }
         }
@@ -288,6 +391,44 @@ impl Family for Layout {
                 let shape: Option<Vec<usize>> = x.shape.iter().zip(padding).map(grow).collect();
                 shape.ok_or_else(|| Error::shape("padded shape is too large"))?
             }
+            Layout::Extend { padding, .. } => {
+                let grow = |(d, p): (&usize, &[usize; 2])| {
+                    let small = p.iter().all(|&p| p < 1 << 40);
+                    (small && (*d > 0 || *p == [0, 0])).then(|| d + p[0] + p[1])
+                };
+                let shape: Option<Vec<usize>> = x.shape.iter().zip(padding).map(grow).collect();
+                let fits = padding.len() == x.shape.len();
+                let bad = || Error::shape(format!("cannot extend {:?} by {padding:?}", x.shape));
+                shape.filter(|_| fits).ok_or_else(bad)?
+            }
+            Layout::Expand { shape } => {
+                same_shape(
+                    "expanded",
+                    &crate::elements::broadcast_shape(&x.shape, shape)?,
+                    shape,
+                )?;
+                shape.clone()
+            }
+            Layout::Tile { repeats } => {
+                let bad = || Error::shape(format!("cannot repeat {:?} {repeats:?} times", x.shape));
+                if repeats.len() != x.shape.len() {
+                    return Err(bad());
+                }
+                let sizes = x.shape.iter().zip(repeats).map(|(d, &r)| d.checked_mul(r));
+                sizes.collect::<Option<Vec<_>>>().ok_or_else(bad)?
+            }
+            Layout::Reverse { axes } => {
+                if axes.iter().any(|&a| a >= x.shape.len()) {
+                    return Err(Error::attribute(format!("axes {axes:?} of {:?}", x.shape)));
+                }
+                x.shape.clone()
+            }
+            Layout::Triangle { .. } => {
+                if x.shape.len() < 2 {
+                    return Err(Error::shape(format!("a triangle of {:?}", x.shape)));
+                }
+                x.shape.clone()
+            }
         };
         Ok(vec![Type::new(x.dtype, &shape)])
     }
@@ -316,9 +457,59 @@ impl Family for Layout {
         )]
     }
 
+    fn evaluate(&self, inputs: &[&Tensor], outputs: &[Type]) -> Result<Vec<Tensor>> {
+        let (x, y) = (inputs[0], &outputs[0].shape);
+        let data = each_type!(x.data(), v => {
+            fn same<'t, T: Element>(_: &[T], t: &'t Tensor) -> Result<&'t [T]> {
+                t.values()
+            }
+            match self {
+                Layout::Concat { axis } => {
+                    let mut parts = Vec::new();
+                    for &t in inputs {
+                        parts.push((same(v, t)?, t.shape()));
+                    }
+                    Element::wrap(concatenate(axis_index(*axis, y.len())?, y, &parts))
+                }
+                Layout::ConcatGrad { .. } => {
+                    let arrays: Vec<Array> = inputs.iter().map(|&t| Array::from(t)).collect();
+                    let result = self.reference(&arrays.iter().collect::<Vec<_>>(), outputs);
+                    return Ok(vec![result[0].to_tensor(outputs[0].dtype)]);
+                }
+                _ => {
+                    let mut fill = v.first().map_or(Default::default(), |_| Default::default());
+                    if let Layout::Pad { value, .. } = self {
+                        let one = Data::F32(vec![*value]).cast(x.dtype());
+                        fill = of_type(v, &one);
+                    }
+                    let source = self.source(x.shape(), y).into_iter();
+                    Element::wrap(source.map(|s| s.map_or(fill, |i| v[i])).collect::<Vec<_>>())
+                }
+            }
+        });
+        Ok(vec![Tensor::from_data(y, data)?])
+    }
+
     fn reads(&self, idx: usize) -> bool {
         matches!(self, Layout::Concat { .. }) || idx == 0
     }
+}
+
+/// The first value of `data`, which is of the type of `like`.
+fn of_type<T: Element>(_like: &[T], data: &Data) -> T {
+    T::slice(data).expect("cast to this type")[0]
+}
+
+fn concatenate<T: Copy>(axis: usize, y: &[usize], parts: &[(&[T], &[usize])]) -> Vec<T> {
+    let (outer, _, inner) = super::around(y, axis);
+    let mut out = Vec::with_capacity(y.iter().product());
+    for o in 0..outer {
+        for (values, shape) in parts {
+            let block = shape[axis] * inner;
+            out.extend_from_slice(&values[o * block..][..block]);
+        }
+    }
+    out
 }
 
 fn concat_reference(op: &Layout, axis: i64, inputs: &[&Array], y: &[usize]) -> Array {

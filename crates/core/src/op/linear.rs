@@ -3,7 +3,7 @@
 use super::{Family, Type, floats, rank, same_shape};
 use crate::elements::{broadcast_index, broadcast_shape};
 use crate::reference::Array;
-use crate::{Error, Result};
+use crate::{DType, Data, Error, Result, Tensor};
 
 /// Fully connected layer `y = x wᵀ + b`.
 ///
@@ -51,7 +51,8 @@ impl Family for Dense {
 }
 
 /// Matrix product over the last two axes, batched with broadcasting over the others (as NumPy's
-/// `matmul` for two or more axes), each operand optionally transposed first.
+/// `matmul`: an operand with one axis is a row on the left, a column on the right, and the result
+/// has no such axis), each operand optionally transposed first. Integers are summed exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MatMul {
     /// Use the first operand with its last two axes swapped.
@@ -76,11 +77,15 @@ pub struct MatMulSizes {
 impl MatMul {
     /// Sizes of the product of shapes `a` and `b`; errs when they do not fit.
     pub fn sizes(&self, a: &[usize], b: &[usize]) -> Result<MatMulSizes> {
-        if a.len() < 2 || b.len() < 2 {
+        let vector = (a.len() == 1 && self.transpose_a) || (b.len() == 1 && self.transpose_b);
+        if a.is_empty() || b.is_empty() || vector {
             return Err(Error::shape(format!(
                 "matrix product of shapes {a:?} and {b:?}"
             )));
         }
+        let (row, column) = ([1, a[0]], [b[0], 1]);
+        let a = if a.len() == 1 { &row } else { a };
+        let b = if b.len() == 1 { &column } else { b };
         let (batch_a, last_a) = a.split_at(a.len() - 2);
         let (batch_b, last_b) = b.split_at(b.len() - 2);
         let (m, k) = swap_if(self.transpose_a, last_a);
@@ -96,6 +101,53 @@ impl MatMul {
             n,
             k,
         })
+    }
+}
+
+/// The leading axes of an operand, over which products are repeated.
+pub fn batch_of(shape: &[usize]) -> &[usize] {
+    &shape[..shape.len().saturating_sub(2)]
+}
+
+impl MatMul {
+    /// The product of integers, whose sums do not overflow: rows of `b` are added to rows of `y`.
+    fn integers(&self, inputs: &[&Tensor], s: &MatMulSizes) -> Result<Vec<i64>> {
+        let (a, b) = (
+            inputs[0].data().cast(DType::I64),
+            inputs[1].data().cast(DType::I64),
+        );
+        let (Data::I64(a), Data::I64(b)) = (a, b) else {
+            unreachable!("cast to i64")
+        };
+        let n: usize = s.batch.iter().product();
+        let mut y = vec![0i64; n * s.m * s.n];
+        for i in 0..n {
+            let of = |t: &Tensor| broadcast_index(i, &s.batch, batch_of(t.shape()));
+            let a = &a[of(inputs[0]) * s.m * s.k..];
+            let b = &b[of(inputs[1]) * s.k * s.n..];
+            for (row, y) in y[i * s.m * s.n..][..s.m * s.n]
+                .chunks_exact_mut(s.n.max(1))
+                .enumerate()
+            {
+                for j in 0..s.k {
+                    let left = a[if self.transpose_a {
+                        j * s.m + row
+                    } else {
+                        row * s.k + j
+                    }];
+                    if self.transpose_b {
+                        let terms = y.iter_mut().enumerate();
+                        terms.for_each(|(c, y)| {
+                            *y = y.wrapping_add(left.wrapping_mul(b[c * s.k + j]))
+                        });
+                    } else {
+                        let terms = y.iter_mut().zip(&b[j * s.n..]);
+                        terms.for_each(|(y, &b)| *y = y.wrapping_add(left.wrapping_mul(b)));
+                    }
+                }
+            }
+        }
+        Ok(y)
     }
 }
 
@@ -125,16 +177,21 @@ impl Family for MatMul {
     }
 
     fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>> {
-        let dtype = floats(inputs, 2, 2)?;
+        super::count(inputs, 2, 2)?;
+        let dtype = inputs[0].dtype;
+        if !dtype.is_integer() || inputs[1].dtype != dtype {
+            floats(inputs, 2, 2)?;
+        }
         let s = self.sizes(&inputs[0].shape, &inputs[1].shape)?;
         let mut shape = s.batch;
-        shape.extend([s.m, s.n]);
+        shape.extend((inputs[0].shape.len() > 1).then_some(s.m));
+        shape.extend((inputs[1].shape.len() > 1).then_some(s.n));
         Ok(vec![Type::new(dtype, &shape)])
     }
 
     fn macs(&self, inputs: &[Type], outputs: &[Type]) -> u64 {
         let a = &inputs[0].shape;
-        let k = if self.transpose_a {
+        let k = if self.transpose_a && a.len() > 1 {
             a[a.len() - 2]
         } else {
             a[a.len() - 1]
@@ -142,12 +199,25 @@ impl Family for MatMul {
         outputs[0].len() as u64 * k as u64
     }
 
+    fn evaluate(&self, inputs: &[&Tensor], outputs: &[Type]) -> Result<Vec<Tensor>> {
+        if outputs[0].dtype.is_float() {
+            let (a, b) = (Array::from(inputs[0]), Array::from(inputs[1]));
+            return Ok(vec![
+                self.reference(&[&a, &b], outputs)[0].to_tensor(outputs[0].dtype),
+            ]);
+        }
+        let s = self.sizes(inputs[0].shape(), inputs[1].shape())?;
+        // Sums of 64 bits wrap around as those of fewer bits do.
+        let y = Data::I64(self.integers(inputs, &s)?).cast(outputs[0].dtype);
+        Ok(vec![Tensor::from_data(&outputs[0].shape, y)?])
+    }
+
     fn reference(&self, inputs: &[&Array], outputs: &[Type]) -> Vec<Array> {
         let (a, b) = (inputs[0], inputs[1]);
         let s = self
             .sizes(&a.shape, &b.shape)
             .expect("shapes passed the shape rule");
-        let (batch_a, batch_b) = (&a.shape[..a.shape.len() - 2], &b.shape[..b.shape.len() - 2]);
+        let (batch_a, batch_b) = (batch_of(&a.shape), batch_of(&b.shape));
         let mut y = Vec::with_capacity(outputs[0].len());
         for i in 0..s.batch.iter().product() {
             let offset_a = broadcast_index(i, &s.batch, batch_a) * s.m * s.k;

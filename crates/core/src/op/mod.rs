@@ -5,32 +5,54 @@
 //! family, so that a gradient is a Graph like any other. Speed, gradients and file formats are
 //! other crates' business.
 
+pub mod control;
 pub mod conv;
+pub mod cumulative;
 pub mod dropout;
 pub mod elementwise;
+pub mod find;
 pub mod gather;
+pub mod index;
+pub mod late;
 pub mod layout;
 pub mod linear;
+pub mod logic;
 pub mod loss;
 pub mod norm;
 pub mod pool;
+pub mod recurrent;
 pub mod reduce;
+pub mod resample;
 pub mod softmax;
+pub mod window;
 
 use crate::reference::Array;
-use crate::{DType, Error, Result};
+use crate::tensor::element_count;
+use crate::{DType, Error, ErrorKind, Result, Tensor};
 
+pub use control::Control;
 pub use conv::{Conv, ConvRole};
+pub use cumulative::Cumulative;
 pub use dropout::Dropout;
 pub use elementwise::{Binary, Unary};
+pub use find::Find;
 pub use gather::Gather;
+pub use index::Index;
+pub use late::Late;
 pub use layout::Layout;
 pub use linear::{Dense, MatMul};
+pub use logic::{Cast, Logic, Select};
 pub use loss::{Loss, LossKind};
 pub use norm::{BatchNorm, NormRole};
 pub use pool::{Pool, PoolKind};
+pub use recurrent::Recurrent;
 pub use reduce::{Reduce, ReduceKind};
+pub use resample::Resample;
 pub use softmax::Softmax;
+pub use window::Window;
+
+/// Most bytes of one value, as in protocol buffers: what is larger is a mistake or malice.
+const MAX_VALUE_BYTES: usize = 1 << 31;
 
 /// Element type and concrete shape of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +126,28 @@ pub enum Op {
     Dropout(Dropout),
     /// Training losses and their gradients.
     Loss(Loss),
+    /// Values converted to another element type.
+    Cast(Cast),
+    /// Comparisons, Boolean and bitwise operators.
+    Logic(Logic),
+    /// One of two values, by a condition.
+    Select(Select),
+    /// Elements by index, elements put at an index, the largest with their indices.
+    Index(Index),
+    /// Running sums and products.
+    Cumulative(Cumulative),
+    /// Recurrent layers: LSTM, GRU, plain.
+    Recurrent(Recurrent),
+    /// Images at other sizes or places.
+    Resample(Resample),
+    /// Windows of any number of axes, for pooling beyond [`Op::Pool`].
+    Window(Window),
+    /// An operator whose attributes are values: it becomes another once they are known.
+    Late(Late),
+    /// Operators that find out how many values they give.
+    Find(Find),
+    /// Choices and loops over graphs.
+    Control(Control),
 }
 
 /// What every family states about its operators.
@@ -116,8 +160,23 @@ pub(crate) trait Family {
     fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>>;
     /// Multiply-adds of one evaluation.
     fn macs(&self, inputs: &[Type], outputs: &[Type]) -> u64;
-    /// Naive evaluation in `f64`. The types have passed `infer`.
-    fn reference(&self, inputs: &[&Array], outputs: &[Type]) -> Vec<Array>;
+    /// Element types of the outputs, from those of the inputs, as far as a shape does not matter.
+    fn dtypes(&self, inputs: &[DType]) -> Vec<DType> {
+        vec![inputs[0]]
+    }
+    /// Naive evaluation in `f64`, for families that compute with floats. The types have passed
+    /// `infer`.
+    fn reference(&self, _inputs: &[&Array], _outputs: &[Type]) -> Vec<Array> {
+        unreachable!("{} evaluates tensors", self.name())
+    }
+    /// Naive evaluation of tensors: floats in `f64` and rounded once, integers exactly, results
+    /// that do not fit lose their upper bits. The types have passed `infer`.
+    fn evaluate(&self, inputs: &[&Tensor], outputs: &[Type]) -> Result<Vec<Tensor>> {
+        let arrays: Vec<Array> = inputs.iter().map(|&t| Array::from(t)).collect();
+        let results = self.reference(&arrays.iter().collect::<Vec<_>>(), outputs);
+        let typed = results.iter().zip(outputs);
+        Ok(typed.map(|(a, t)| a.to_tensor(t.dtype)).collect())
+    }
     /// Whether input `idx` is read for its values; otherwise only its shape matters.
     fn reads(&self, _idx: usize) -> bool {
         true
@@ -140,7 +199,23 @@ impl Op {
             Op::Gather(f) => f,
             Op::Dropout(f) => f,
             Op::Loss(f) => f,
+            Op::Cast(f) => f,
+            Op::Logic(f) => f,
+            Op::Select(f) => f,
+            Op::Index(f) => f,
+            Op::Cumulative(f) => f,
+            Op::Recurrent(f) => f,
+            Op::Resample(f) => f,
+            Op::Window(f) => f,
+            Op::Late(f) => f,
+            Op::Find(f) => f,
+            Op::Control(f) => f,
         }
+    }
+
+    /// The operator that gives what it reads.
+    pub fn identity() -> Op {
+        Op::Unary(Unary::new(elementwise::UnaryKind::Identity))
     }
 
     /// Name in dumps; the ONNX name where there is one.
@@ -155,7 +230,15 @@ impl Op {
 
     /// Output types from input types; errs when the inputs do not fit the operator.
     pub fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>> {
-        self.family().infer(inputs)
+        let outputs = self.family().infer(inputs)?;
+        for t in &outputs {
+            let bytes = element_count(&t.shape)?.checked_mul(t.dtype.size_bytes());
+            if bytes.is_none_or(|b| b > MAX_VALUE_BYTES) {
+                let message = format!("the result {:?} is too large", t.shape);
+                return Err(Error::new(ErrorKind::TooLarge, message));
+            }
+        }
+        Ok(outputs)
     }
 
     /// Multiply-adds and bytes of one evaluation at these types.
@@ -171,9 +254,23 @@ impl Op {
         }
     }
 
-    /// Naive evaluation in `f64`, the twin that every kernel is tested against.
-    pub fn reference(&self, inputs: &[&Array], outputs: &[Type]) -> Vec<Array> {
-        self.family().reference(inputs, outputs)
+    /// Naive evaluation, the twin that every kernel is tested against: floats in `f64` and rounded
+    /// once, integers exactly. Errs when a value is not allowed, such as an index out of range.
+    ///
+    /// `outputs` are the types that [`Op::infer`] gives. Operators whose shapes are values
+    /// ([`Op::Find`]) are given none.
+    pub fn evaluate(&self, inputs: &[&Tensor], outputs: &[Type]) -> Result<Vec<Tensor>> {
+        self.family().evaluate(inputs, outputs)
+    }
+
+    /// Element types of the outputs, from those of the inputs.
+    pub fn dtypes(&self, inputs: &[DType]) -> Vec<DType> {
+        self.family().dtypes(inputs)
+    }
+
+    /// Whether the shapes of its outputs depend on the values of its inputs.
+    pub fn is_late(&self) -> bool {
+        matches!(self, Op::Late(_) | Op::Find(_) | Op::Control(_))
     }
 
     /// Whether the values of input `idx` are read; otherwise only its shape matters, and the
@@ -216,7 +313,7 @@ pub(crate) fn count(inputs: &[Type], min: usize, max: usize) -> Result<()> {
         format!("{min} to {max}")
     };
     Err(Error::new(
-        crate::ErrorKind::Structure,
+        ErrorKind::Structure,
         format!("expected {expected} inputs, found {}", inputs.len()),
     ))
 }

@@ -3,7 +3,7 @@
 use super::{Family, Type, axis_index, count, floats, same_shape};
 use crate::elements::{broadcast_index, broadcast_shape};
 use crate::reference::Array;
-use crate::{DType, Error, ErrorKind, Result};
+use crate::{DType, Data, Error, ErrorKind, Result, Tensor};
 
 /// What is kept of the reduced values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,42 @@ pub enum ReduceKind {
     Min,
     /// The index of the first largest value, as `i64`; one axis only, no gradient.
     ArgMax,
+    /// The index of the first smallest value.
+    ArgMin,
+    /// The index of the last largest value.
+    ArgMaxLast,
+    /// The index of the last smallest value.
+    ArgMinLast,
+    /// Their product; no gradient.
+    Prod,
+    /// The logarithm of the sum of their exponentials; no gradient.
+    LogSumExp,
+}
+
+impl ReduceKind {
+    /// Whether an index is kept rather than a value.
+    pub fn is_index(self) -> bool {
+        matches!(
+            self,
+            ReduceKind::ArgMax
+                | ReduceKind::ArgMin
+                | ReduceKind::ArgMaxLast
+                | ReduceKind::ArgMinLast
+        )
+    }
+
+    /// Whether it has a gradient.
+    pub fn has_gradient(self) -> bool {
+        matches!(
+            self,
+            ReduceKind::Sum | ReduceKind::Mean | ReduceKind::Max | ReduceKind::Min
+        )
+    }
+
+    /// Element type of the result for values of type `x`.
+    pub fn dtype(self, x: DType) -> DType {
+        if self.is_index() { DType::I64 } else { x }
+    }
 }
 
 /// A reduction along axes.
@@ -76,15 +112,20 @@ fn output(kind: ReduceKind, axes: &[i64], keep_dims: bool, x: &Type) -> Result<T
         .filter(|d| *d.1)
         .map(|d| *d.0)
         .product();
-    if n_reduced == 0 && kind != ReduceKind::Sum {
+    let extreme = matches!(kind, ReduceKind::Max | ReduceKind::Min) && x.dtype.is_float();
+    let nothing_is_fine = matches!(
+        kind,
+        ReduceKind::Sum | ReduceKind::Prod | ReduceKind::LogSumExp
+    );
+    if n_reduced == 0 && !extreme && !nothing_is_fine {
         return Err(Error::shape(format!(
             "reduction of no values in shape {:?}",
             x.shape
         )));
     }
-    if kind == ReduceKind::ArgMax && axes.len() != 1 {
+    if kind.is_index() && axes.len() != 1 {
         return Err(Error::attribute(format!(
-            "ArgMax takes one axis, found {axes:?}"
+            "the index of an extreme takes one axis, found {axes:?}"
         )));
     }
     let kept = kept_shape(&x.shape, &reduced);
@@ -94,11 +135,7 @@ fn output(kind: ReduceKind, axes: &[i64], keep_dims: bool, x: &Type) -> Result<T
         .filter(|d| !*d.1)
         .map(|d| *d.0)
         .collect();
-    let dtype = if kind == ReduceKind::ArgMax {
-        DType::I64
-    } else {
-        x.dtype
-    };
+    let dtype = kind.dtype(x.dtype);
     Ok(Type {
         dtype,
         shape: if keep_dims { kept } else { drop },
@@ -115,6 +152,11 @@ impl Family for Reduce {
                 ReduceKind::Max => "ReduceMax",
                 ReduceKind::Min => "ReduceMin",
                 ReduceKind::ArgMax => "ArgMax",
+                ReduceKind::ArgMin => "ArgMin",
+                ReduceKind::ArgMaxLast => "ArgMaxLast",
+                ReduceKind::ArgMinLast => "ArgMinLast",
+                ReduceKind::Prod => "ReduceProd",
+                ReduceKind::LogSumExp => "ReduceLogSumExp",
             },
         }
     }
@@ -146,7 +188,15 @@ impl Family for Reduce {
             Reduce::SumTo => 2,
         };
         count(inputs, n, n)?;
-        floats(inputs, n, n)?;
+        let extreme = matches!(
+            self,
+            Reduce::Axes { kind, .. } if kind.is_index() || matches!(kind, ReduceKind::Max | ReduceKind::Min)
+        );
+        let plain = matches!(self, Reduce::Axes { kind, .. } if *kind != ReduceKind::LogSumExp);
+        let dtype = inputs[0].dtype;
+        if !(plain && dtype.is_integer() || extreme && dtype == DType::Bool) {
+            floats(inputs, n, n)?;
+        }
         let x = &inputs[0];
         match self {
             Reduce::Axes {
@@ -159,8 +209,11 @@ impl Family for Reduce {
                 axes,
                 keep_dims,
             } => {
-                if *kind == ReduceKind::ArgMax {
-                    return Err(Error::new(ErrorKind::Structure, "ArgMax has no gradient"));
+                if !kind.has_gradient() {
+                    return Err(Error::new(
+                        ErrorKind::Structure,
+                        "this reduction has no gradient",
+                    ));
                 }
                 let y = output(*kind, axes, *keep_dims, x)?;
                 same_shape("y", &inputs[1].shape, &y.shape)?;
@@ -205,6 +258,30 @@ impl Family for Reduce {
         }
     }
 
+    fn dtypes(&self, inputs: &[DType]) -> Vec<DType> {
+        match self {
+            Reduce::Axes { kind, .. } => vec![kind.dtype(inputs[0])],
+            Reduce::Grad { .. } => vec![inputs[0]],
+            Reduce::SumTo => vec![inputs[1]],
+        }
+    }
+
+    fn evaluate(&self, inputs: &[&Tensor], outputs: &[Type]) -> Result<Vec<Tensor>> {
+        let (x, t) = (inputs[0], &outputs[0]);
+        if let (Reduce::Axes { kind, axes, .. }, false) = (self, x.dtype().is_float()) {
+            let v = x.data().integers()?;
+            let y: Vec<i128> = cells(x.shape(), axes)
+                .iter()
+                .map(|c| integers(*kind, &v, c))
+                .collect();
+            let y = Data::from_integers(t.dtype, &y);
+            return Ok(vec![Tensor::from_data(&t.shape, y)?]);
+        }
+        let arrays: Vec<Array> = inputs.iter().map(|&t| Array::from(t)).collect();
+        let result = self.reference(&arrays.iter().collect::<Vec<_>>(), outputs);
+        Ok(vec![result[0].to_tensor(t.dtype)])
+    }
+
     fn reads(&self, idx: usize) -> bool {
         match self {
             Reduce::Axes { .. } => true,
@@ -240,14 +317,61 @@ fn first_extreme(x: &Array, cell: &[usize], sign: f64) -> usize {
     (1..cell.len()).fold(0, better)
 }
 
+fn integers(kind: ReduceKind, x: &[i128], cell: &[usize]) -> i128 {
+    let values = || cell.iter().map(|&i| x[i]);
+    type Placed = (usize, i128);
+    let place = |f: &dyn Fn(&Placed, &Placed) -> bool| {
+        let found = values()
+            .enumerate()
+            .reduce(|a, b| if f(&a, &b) { b } else { a });
+        found.map_or(0, |f| f.0 as i128)
+    };
+    match kind {
+        ReduceKind::Sum | ReduceKind::LogSumExp => values().fold(0, i128::wrapping_add),
+        ReduceKind::Mean => values().sum::<i128>() / cell.len().max(1) as i128,
+        ReduceKind::Prod => values().fold(1, i128::wrapping_mul),
+        ReduceKind::Max => values().max().unwrap_or(0),
+        ReduceKind::Min => values().min().unwrap_or(0),
+        ReduceKind::ArgMax => place(&|a, b| b.1 > a.1),
+        ReduceKind::ArgMin => place(&|a, b| b.1 < a.1),
+        ReduceKind::ArgMaxLast => place(&|a, b| b.1 >= a.1),
+        ReduceKind::ArgMinLast => place(&|a, b| b.1 <= a.1),
+    }
+}
+
 fn reduce(kind: ReduceKind, x: &Array, cell: &[usize]) -> f64 {
+    let last_extreme = |sign: f64| {
+        let better =
+            |best: usize, i: usize| match sign * x.values[cell[i]] >= sign * x.values[cell[best]] {
+                true => i,
+                false => best,
+            };
+        (1..cell.len()).fold(0, better) as f64
+    };
     let sum = || cell.iter().map(|&i| x.values[i]).sum::<f64>();
     match kind {
         ReduceKind::Sum => sum(),
         ReduceKind::Mean => sum() / cell.len() as f64,
+        ReduceKind::Max if cell.is_empty() => f64::NEG_INFINITY,
+        ReduceKind::Min if cell.is_empty() => f64::INFINITY,
         ReduceKind::Max => x.values[cell[first_extreme(x, cell, 1.0)]],
         ReduceKind::Min => x.values[cell[first_extreme(x, cell, -1.0)]],
         ReduceKind::ArgMax => first_extreme(x, cell, 1.0) as f64,
+        ReduceKind::ArgMin => first_extreme(x, cell, -1.0) as f64,
+        ReduceKind::ArgMaxLast => last_extreme(1.0),
+        ReduceKind::ArgMinLast => last_extreme(-1.0),
+        ReduceKind::Prod => cell.iter().map(|&i| x.values[i]).product(),
+        ReduceKind::LogSumExp => {
+            let most = cell
+                .iter()
+                .map(|&i| x.values[i])
+                .fold(f64::NEG_INFINITY, f64::max);
+            if most.is_infinite() {
+                return most;
+            }
+            let sum: f64 = cell.iter().map(|&i| (x.values[i] - most).exp()).sum();
+            most + sum.ln()
+        }
     }
 }
 
@@ -259,6 +383,6 @@ fn spread(kind: ReduceKind, x: &Array, cell: &[usize], dy: f64, dx: &mut Array) 
             .for_each(|&i| dx.values[i] += dy / cell.len() as f64),
         ReduceKind::Max => dx.values[cell[first_extreme(x, cell, 1.0)]] += dy,
         ReduceKind::Min => dx.values[cell[first_extreme(x, cell, -1.0)]] += dy,
-        ReduceKind::ArgMax => unreachable!("the shape rule refuses a gradient of ArgMax"),
+        _ => unreachable!("the shape rule refuses other gradients"),
     }
 }

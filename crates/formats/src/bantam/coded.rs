@@ -17,6 +17,7 @@ use super::graph::{Form, Slot};
 use super::layout::{self, Layout};
 use super::text::{Part, Sink, Source};
 use super::{Coder, Payload};
+use crate::checkpoint::{append, parse};
 use crate::{Error, Result};
 
 /// The levels of one weight, as the coder sees them.
@@ -233,6 +234,19 @@ fn write_dense(t: &Tensor, numbers: &mut BitWriter) {
                 .for_each(|x| write_wide(numbers, folded(x), n_bits));
         }
         Data::U8(v) => v.iter().for_each(|&x| numbers.write(u64::from(x), 8)),
+        Data::F16(_)
+        | Data::BF16(_)
+        | Data::I8(_)
+        | Data::I16(_)
+        | Data::I32(_)
+        | Data::U16(_)
+        | Data::U32(_)
+        | Data::U64(_)
+        | Data::Bool(_) => {
+            let mut bytes = Vec::new();
+            append(t.data(), &mut bytes);
+            bytes.iter().for_each(|&b| numbers.write(u64::from(b), 8));
+        }
     }
 }
 
@@ -555,6 +569,21 @@ fn read_dense(dtype: DType, len: usize, numbers: &mut Bits<'_>) -> Result<Data> 
             numbers.expect(len, 8)?;
             let one = |_| Ok(numbers.read(8)? as u8);
             Ok(Data::U8((0..len).map(one).collect::<Result<_>>()?))
+        }
+        DType::F16
+        | DType::BF16
+        | DType::I8
+        | DType::I16
+        | DType::I32
+        | DType::U16
+        | DType::U32
+        | DType::U64
+        | DType::Bool => {
+            let n_bytes = len.saturating_mul(dtype.size_bytes());
+            numbers.expect(n_bytes, 8)?;
+            let one = |_| Ok(numbers.read(8)? as u8);
+            let bytes: Vec<u8> = (0..n_bytes).map(one).collect::<Result<_>>()?;
+            Ok(parse(dtype, &bytes))
         }
     }
 }

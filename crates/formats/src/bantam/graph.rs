@@ -74,13 +74,22 @@ fn dtype_code(dtype: DType) -> u8 {
         DType::F64 => 1,
         DType::I64 => 2,
         DType::U8 => 3,
+        // 4 and 5 are masks and codebooks.
+        DType::F16 => 6,
+        DType::BF16 => 7,
+        DType::I8 => 8,
+        DType::I16 => 9,
+        DType::I32 => 10,
+        DType::U16 => 11,
+        DType::U32 => 12,
+        DType::U64 => 13,
+        DType::Bool => 14,
     }
 }
 
 fn read_dtype(code: u8) -> Result<DType> {
-    [DType::F32, DType::F64, DType::I64, DType::U8]
-        .get(usize::from(code))
-        .copied()
+    let mut all = DType::ALL.iter().copied();
+    all.find(|&dtype| dtype_code(dtype) == code)
         .ok_or_else(|| Error::corrupt(format!("unknown element type {code}")))
 }
 
@@ -271,7 +280,7 @@ impl Skeleton {
                 Definition::Input { dtype, dims } => {
                     let named = dims.iter().filter_map(|d| match d {
                         Dim::Symbol(s) => Some(s.as_str()),
-                        Dim::Fixed(_) => None,
+                        Dim::Fixed(_) | Dim::Any | Dim::Rest => None,
                     });
                     symbols.extend(named);
                     let size = |d: &Dim| if let Dim::Fixed(n) = d { *n } else { 2 };
@@ -397,6 +406,9 @@ fn write_definition(sink: &mut Sink, definition: &Definition, n_values: usize) -
                     sink.string(name)
                 }
                 Dim::Fixed(size) => sink.size(size.saturating_add(2)),
+                Dim::Any | Dim::Rest => Err(Error::unstorable(
+                    "version 1 of the file has no form for an axis without a size or a name",
+                )),
             })
         }
         Definition::Weight(slot) => {

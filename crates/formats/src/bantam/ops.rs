@@ -58,6 +58,13 @@ const UNARY_GRAD: u8 = 96;
 
 /// Appends the tag and the attributes of `op`.
 pub(super) fn write_op(sink: &mut Sink, op: &Op) -> Result<()> {
+    if !is_storable(op) {
+        let message = format!(
+            "version 1 of the file has no form for the operator {}",
+            op.name()
+        );
+        return Err(Error::unstorable(message));
+    }
     sink.byte(tag(op));
     match op {
         Op::Dense(Dense) | Op::Binary(_) => Ok(()),
@@ -75,6 +82,50 @@ pub(super) fn write_op(sink: &mut Sink, op: &Op) -> Result<()> {
         Op::Gather(gather) => signed(sink, gather.axis),
         Op::Dropout(dropout) => write_dropout(sink, dropout),
         Op::Loss(loss) => write_loss(sink, loss.kind),
+        Op::Cast(_)
+        | Op::Logic(_)
+        | Op::Select(_)
+        | Op::Index(_)
+        | Op::Cumulative(_)
+        | Op::Recurrent(_)
+        | Op::Resample(_)
+        | Op::Window(_)
+        | Op::Late(_)
+        | Op::Find(_)
+        | Op::Control(_) => unreachable!("refused above"),
+    }
+}
+
+/// Whether version 1 of the file has a tag for the operator.
+fn is_storable(op: &Op) -> bool {
+    match op {
+        Op::Conv(conv) => !matches!(conv.role, ConvRole::Transposed { .. }),
+        Op::Binary(binary) => *binary != Binary::Rem,
+        Op::Reduce(Reduce::Axes { kind, .. } | Reduce::Grad { kind, .. }) => {
+            kind.has_gradient() || *kind == ReduceKind::ArgMax
+        }
+        Op::Layout(layout) => layout_tag(layout) != 0,
+        Op::Dense(_)
+        | Op::MatMul(_)
+        | Op::Pool(_)
+        | Op::BatchNorm(_)
+        | Op::Unary(_)
+        | Op::Softmax(_)
+        | Op::Reduce(Reduce::SumTo)
+        | Op::Gather(_)
+        | Op::Dropout(_)
+        | Op::Loss(_) => true,
+        Op::Cast(_)
+        | Op::Logic(_)
+        | Op::Select(_)
+        | Op::Index(_)
+        | Op::Cumulative(_)
+        | Op::Recurrent(_)
+        | Op::Resample(_)
+        | Op::Window(_)
+        | Op::Late(_)
+        | Op::Find(_)
+        | Op::Control(_) => false,
     }
 }
 
@@ -102,6 +153,17 @@ pub(super) fn tag(op: &Op) -> u8 {
                     CROSS_ENTROPY
                 }
         }
+        Op::Cast(_)
+        | Op::Logic(_)
+        | Op::Select(_)
+        | Op::Index(_)
+        | Op::Cumulative(_)
+        | Op::Recurrent(_)
+        | Op::Resample(_)
+        | Op::Window(_)
+        | Op::Late(_)
+        | Op::Find(_)
+        | Op::Control(_) => unreachable!("operators without a tag are refused"),
     }
 }
 
@@ -110,6 +172,7 @@ fn conv_tag(role: ConvRole) -> u8 {
         ConvRole::Forward => CONV,
         ConvRole::GradInput => CONV_GRAD_INPUT,
         ConvRole::GradWeight => CONV_GRAD_WEIGHT,
+        ConvRole::Transposed { .. } => unreachable!("operators without a tag are refused"),
     }
 }
 
@@ -144,6 +207,23 @@ fn unary_code(kind: UnaryKind) -> u8 {
         UnaryKind::Sqrt => 10,
         UnaryKind::Abs => 11,
         UnaryKind::Neg => 12,
+        UnaryKind::Erf => 13,
+        UnaryKind::Sin => 14,
+        UnaryKind::Cos => 15,
+        UnaryKind::Tan => 16,
+        UnaryKind::Asin => 17,
+        UnaryKind::Acos => 18,
+        UnaryKind::Atan => 19,
+        UnaryKind::Sinh => 20,
+        UnaryKind::Cosh => 21,
+        UnaryKind::Asinh => 22,
+        UnaryKind::Acosh => 23,
+        UnaryKind::Atanh => 24,
+        UnaryKind::Ceil => 25,
+        UnaryKind::Floor => 26,
+        UnaryKind::Round => 27,
+        UnaryKind::Sign => 28,
+        UnaryKind::Reciprocal => 29,
     }
 }
 
@@ -153,6 +233,11 @@ fn binary_code(binary: Binary) -> u8 {
         Binary::Sub => 1,
         Binary::Mul => 2,
         Binary::Div => 3,
+        Binary::Pow => 4,
+        Binary::Max => 5,
+        Binary::Min => 6,
+        Binary::Mod => 7,
+        Binary::Rem => unreachable!("operators without a tag are refused"),
     }
 }
 
@@ -163,6 +248,11 @@ fn reduce_code(kind: ReduceKind) -> u8 {
         ReduceKind::Max => 2,
         ReduceKind::Min => 3,
         ReduceKind::ArgMax => 4,
+        ReduceKind::ArgMin
+        | ReduceKind::ArgMaxLast
+        | ReduceKind::ArgMinLast
+        | ReduceKind::Prod
+        | ReduceKind::LogSumExp => unreachable!("operators without a tag are refused"),
     }
 }
 
@@ -184,6 +274,11 @@ fn layout_tag(layout: &Layout) -> u8 {
         Layout::Concat { .. } => CONCAT,
         Layout::ConcatGrad { .. } => CONCAT_GRAD,
         Layout::Pad { .. } => PAD,
+        Layout::Extend { .. }
+        | Layout::Expand { .. }
+        | Layout::Tile { .. }
+        | Layout::Reverse { .. }
+        | Layout::Triangle { .. } => 0,
     }
 }
 
@@ -273,7 +368,24 @@ fn write_unary(sink: &mut Sink, kind: UnaryKind) -> Result<()> {
         | UnaryKind::Log
         | UnaryKind::Sqrt
         | UnaryKind::Abs
-        | UnaryKind::Neg => Ok(()),
+        | UnaryKind::Neg
+        | UnaryKind::Erf
+        | UnaryKind::Sin
+        | UnaryKind::Cos
+        | UnaryKind::Tan
+        | UnaryKind::Asin
+        | UnaryKind::Acos
+        | UnaryKind::Atan
+        | UnaryKind::Sinh
+        | UnaryKind::Cosh
+        | UnaryKind::Asinh
+        | UnaryKind::Acosh
+        | UnaryKind::Atanh
+        | UnaryKind::Ceil
+        | UnaryKind::Floor
+        | UnaryKind::Round
+        | UnaryKind::Sign
+        | UnaryKind::Reciprocal => Ok(()),
     }
 }
 
@@ -307,6 +419,11 @@ fn write_layout(sink: &mut Sink, layout: &Layout) -> Result<()> {
             list(sink, padding, |sink, p| sizes(sink, p))?;
             sink.float(*value)
         }
+        Layout::Extend { .. }
+        | Layout::Expand { .. }
+        | Layout::Tile { .. }
+        | Layout::Reverse { .. }
+        | Layout::Triangle { .. } => unreachable!("operators without a tag are refused"),
     }
 }
 
@@ -569,6 +686,10 @@ fn read_binary(tag: u8) -> Result<Op> {
         1 => Binary::Sub,
         2 => Binary::Mul,
         3 => Binary::Div,
+        4 => Binary::Pow,
+        5 => Binary::Max,
+        6 => Binary::Min,
+        7 => Binary::Mod,
         _ => return Err(unknown(tag)),
     }))
 }
@@ -592,6 +713,23 @@ fn read_unary(source: &mut Source<'_>, tag: u8, code: u8, grad: bool) -> Result<
         10 => UnaryKind::Sqrt,
         11 => UnaryKind::Abs,
         12 => UnaryKind::Neg,
+        13 => UnaryKind::Erf,
+        14 => UnaryKind::Sin,
+        15 => UnaryKind::Cos,
+        16 => UnaryKind::Tan,
+        17 => UnaryKind::Asin,
+        18 => UnaryKind::Acos,
+        19 => UnaryKind::Atan,
+        20 => UnaryKind::Sinh,
+        21 => UnaryKind::Cosh,
+        22 => UnaryKind::Asinh,
+        23 => UnaryKind::Acosh,
+        24 => UnaryKind::Atanh,
+        25 => UnaryKind::Ceil,
+        26 => UnaryKind::Floor,
+        27 => UnaryKind::Round,
+        28 => UnaryKind::Sign,
+        29 => UnaryKind::Reciprocal,
         _ => return Err(unknown(tag)),
     };
     Ok(Op::Unary(Unary { kind, grad }))

@@ -26,6 +26,23 @@ pub(super) fn unary(op: &Unary, inputs: &[View], y: &mut Out) {
         UnaryKind::Sqrt => map(x, y, f32::sqrt),
         UnaryKind::Abs => map(x, y, f32::abs),
         UnaryKind::Neg => map(x, y, |v| -v),
+        UnaryKind::Ceil => map(x, y, f32::ceil),
+        UnaryKind::Floor => map(x, y, f32::floor),
+        UnaryKind::Round => map(x, y, f32::round_ties_even),
+        UnaryKind::Reciprocal => map(x, y, |v| 1.0 / v),
+        UnaryKind::Erf
+        | UnaryKind::Sin
+        | UnaryKind::Cos
+        | UnaryKind::Tan
+        | UnaryKind::Asin
+        | UnaryKind::Acos
+        | UnaryKind::Atan
+        | UnaryKind::Sinh
+        | UnaryKind::Cosh
+        | UnaryKind::Asinh
+        | UnaryKind::Acosh
+        | UnaryKind::Atanh
+        | UnaryKind::Sign => map(x, y, |v| op.kind.value(f64::from(v)) as f32),
     }
 }
 
@@ -61,6 +78,27 @@ fn unary_grad(kind: UnaryKind, inputs: &[View], dx: &mut [f32]) {
         UnaryKind::Abs => zip_map(x(), dy, dx, |x, d| {
             d * (gate(x > 0.0, 1.0) - gate(x < 0.0, 1.0))
         }),
+        UnaryKind::Ceil | UnaryKind::Floor | UnaryKind::Round | UnaryKind::Sign => dx.fill(0.0),
+        UnaryKind::Tan | UnaryKind::Reciprocal => {
+            zip_map(y(), dy, dx, |y, d| {
+                d * kind.derivative(0.0, f64::from(y)) as f32
+            });
+        }
+        UnaryKind::Erf
+        | UnaryKind::Sin
+        | UnaryKind::Cos
+        | UnaryKind::Asin
+        | UnaryKind::Acos
+        | UnaryKind::Atan
+        | UnaryKind::Sinh
+        | UnaryKind::Cosh
+        | UnaryKind::Asinh
+        | UnaryKind::Acosh
+        | UnaryKind::Atanh => {
+            zip_map(x(), dy, dx, |x, d| {
+                d * kind.derivative(f64::from(x), 0.0) as f32
+            });
+        }
     }
 }
 
@@ -77,6 +115,10 @@ pub(super) fn binary(op: Binary, inputs: &[View], y: &mut Out) {
         Binary::Sub => kernels::broadcast_zip(&shape, a, &sa, b, &sb, y, |a, b| a - b),
         Binary::Mul => kernels::broadcast_zip(&shape, a, &sa, b, &sb, y, |a, b| a * b),
         Binary::Div => kernels::broadcast_zip(&shape, a, &sa, b, &sb, y, |a, b| a / b),
+        Binary::Pow | Binary::Max | Binary::Min | Binary::Mod | Binary::Rem => {
+            let f = |a, b| op.value(f64::from(a), f64::from(b)) as f32;
+            kernels::broadcast_zip(&shape, a, &sa, b, &sb, y, f);
+        }
     }
 }
 

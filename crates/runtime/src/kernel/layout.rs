@@ -7,14 +7,14 @@ use bantam_kernels as kernels;
 use super::{Out, View, by_reference, check_indices, out};
 use crate::Result;
 
-pub(super) fn run(op: &Op, layout: &Layout, inputs: &[View], y: &mut Out) {
+pub(super) fn run(op: &Op, layout: &Layout, inputs: &[View], y: &mut Out) -> Result<()> {
     match y.1.dtype {
         DType::I64 => typed::<i64>(op, layout, inputs, y),
         _ => typed::<f32>(op, layout, inputs, y),
     }
 }
 
-fn typed<T: Element>(op: &Op, layout: &Layout, inputs: &[View], y: &mut Out) {
+fn typed<T: Element>(op: &Op, layout: &Layout, inputs: &[View], y: &mut Out) -> Result<()> {
     let x = inputs[0];
     match layout {
         Layout::Reshape { .. } | Layout::ReshapeLike => {
@@ -51,8 +51,15 @@ fn typed<T: Element>(op: &Op, layout: &Layout, inputs: &[View], y: &mut Out) {
             let shape = y.1.shape.clone();
             pad(x.f32(), x.shape(), padding, *value, &shape, out(y));
         }
-        Layout::SliceGrad { .. } | Layout::Pad { .. } => by_reference(op, inputs, y),
+        Layout::SliceGrad { .. }
+        | Layout::Pad { .. }
+        | Layout::Extend { .. }
+        | Layout::Expand { .. }
+        | Layout::Tile { .. }
+        | Layout::Reverse { .. }
+        | Layout::Triangle { .. } => return by_reference(op, inputs, y),
     }
+    Ok(())
 }
 
 fn axis_of(axis: i64, rank: usize) -> usize {
@@ -139,10 +146,11 @@ pub(super) fn gather(op: &Op, gather: &Gather, inputs: &[View], y: &mut Out) -> 
     let axis = axis_of(gather.axis, table.shape().len());
     let (outer, rows, inner) = around(table.shape(), axis);
     let indices = inputs[1].values::<i64>();
+    if outer != 1 || indices.iter().any(|&i| i < 0) {
+        return by_reference(op, inputs, y);
+    }
     check_indices("index", indices, rows)?;
-    if outer != 1 {
-        by_reference(op, inputs, y);
-    } else if gather.grad {
+    if gather.grad {
         let table = out::<f32>(y);
         table.fill(0.0);
         kernels::scatter_add(rows, inner, inputs[0].f32(), indices, table);

@@ -2,6 +2,7 @@
 
 use bantam_core::elements::broadcast_index;
 use bantam_core::op::MatMul;
+use bantam_core::op::linear::batch_of;
 use bantam_kernels::{self as kernels, MatRef};
 
 use super::{Out, View, out};
@@ -24,13 +25,12 @@ pub(super) fn dense(inputs: &[View], y: &mut Out) {
 pub(super) fn matmul(op: &MatMul, inputs: &[View], y: &mut Out) -> Result<()> {
     let (a, b) = (inputs[0], inputs[1]);
     let s = op.sizes(a.shape(), b.shape())?;
-    let batch = |shape: &'_ [usize]| shape[..shape.len() - 2].to_vec();
-    let (batch_a, batch_b) = (batch(a.shape()), batch(b.shape()));
+    let (batch_a, batch_b) = (batch_of(a.shape()), batch_of(b.shape()));
     let (a, b, y) = (a.f32(), b.f32(), out::<f32>(y));
     let plane = s.m * s.n;
     for i in 0..s.batch.iter().product() {
-        let a = &a[broadcast_index(i, &s.batch, &batch_a) * s.m * s.k..];
-        let b = &b[broadcast_index(i, &s.batch, &batch_b) * s.k * s.n..];
+        let a = &a[broadcast_index(i, &s.batch, batch_a) * s.m * s.k..];
+        let b = &b[broadcast_index(i, &s.batch, batch_b) * s.k * s.n..];
         let a = operand(op.transpose_a, a, s.m, s.k);
         let b = operand(op.transpose_b, b, s.k, s.n);
         kernels::matmul(s.m, s.n, s.k, a, b, &mut y[i * plane..][..plane], false);

@@ -9,9 +9,9 @@ mod linear;
 mod spatial;
 mod statistics;
 
-use bantam_core::op::Type;
-use bantam_core::reference::Array;
-use bantam_core::{DType, Data, Element, Op, Tensor};
+use bantam_core::op::late::{Known, Resolved};
+use bantam_core::op::{ConvRole, Type};
+use bantam_core::{DType, Data, Element, Op, Tensor, each_type};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -33,6 +33,13 @@ impl<'a> View<'a> {
         &all[..self.t.len()]
     }
 
+    /// A copy as a tensor.
+    pub(crate) fn tensor(&self) -> Tensor {
+        let values =
+            each_type!(self.data, v => Tensor::new(self.shape(), v[..self.t.len()].to_vec()));
+        values.expect("as many values as the shape has")
+    }
+
     pub(crate) fn f32(&self) -> &'a [f32] {
         self.values()
     }
@@ -50,6 +57,12 @@ pub(crate) fn out<'a, T: Element>(output: &'a mut Out<'_>) -> &'a mut [T] {
 
 /// Runs one operator. The types have passed its shape rule.
 pub(crate) fn run(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
+    if !has_kernel(op, inputs, outputs) {
+        return match narrow(op, inputs) {
+            true => in_f32(op, inputs, outputs),
+            false => by_evaluation(op, inputs, outputs),
+        };
+    }
     match op {
         Op::Dense(_) => linear::dense(inputs, &mut outputs[0]),
         Op::MatMul(m) => linear::matmul(m, inputs, &mut outputs[0])?,
@@ -59,38 +72,185 @@ pub(crate) fn run(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
         Op::Unary(u) => elementwise::unary(u, inputs, &mut outputs[0]),
         Op::Binary(b) => elementwise::binary(*b, inputs, &mut outputs[0]),
         Op::Softmax(s) => statistics::softmax(s, inputs, &mut outputs[0]),
-        Op::Reduce(r) => statistics::reduce(op, r, inputs, &mut outputs[0]),
-        Op::Layout(l) => layout::run(op, l, inputs, &mut outputs[0]),
+        Op::Reduce(r) => statistics::reduce(op, r, inputs, &mut outputs[0])?,
+        Op::Layout(l) => layout::run(op, l, inputs, &mut outputs[0])?,
         Op::Gather(g) => layout::gather(op, g, inputs, &mut outputs[0])?,
         Op::Dropout(d) => elementwise::dropout(d, inputs, &mut outputs[0]),
         Op::Loss(l) => statistics::loss(l, inputs, &mut outputs[0])?,
+        Op::Cast(_)
+        | Op::Logic(_)
+        | Op::Select(_)
+        | Op::Index(_)
+        | Op::Cumulative(_)
+        | Op::Recurrent(_)
+        | Op::Resample(_)
+        | Op::Window(_)
+        | Op::Late(_)
+        | Op::Find(_)
+        | Op::Control(_) => unreachable!("these have no kernel"),
     }
     Ok(())
 }
 
-/// Runs the naive reference of an operator.
-pub(crate) fn by_reference(op: &Op, inputs: &[View], output: &mut Out) {
-    let array = |(i, v): (usize, &View)| {
-        if !op.reads(i) {
-            return Array::zeros(v.shape());
-        }
-        let values = match v.t.dtype {
-            DType::I64 => v.values::<i64>().iter().map(|&x| x as f64).collect(),
-            _ => v.f32().iter().map(|&x| f64::from(x)).collect(),
-        };
-        Array::new(v.shape(), values)
+/// Whether there is a kernel for the operator on these element types; there are for `f32`, and for
+/// moving `i64` too.
+fn has_kernel(op: &Op, inputs: &[View], outputs: &[Out]) -> bool {
+    let read = inputs
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| op.reads(*i))
+        .map(|(_, v)| v.t.dtype);
+    let all = |known: &[DType]| {
+        read.clone()
+            .chain(outputs.iter().map(|o| o.1.dtype))
+            .all(|d| known.contains(&d))
     };
-    let arrays: Vec<Array> = inputs.iter().enumerate().map(array).collect();
-    let refs: Vec<&Array> = arrays.iter().collect();
-    let result = op
-        .reference(&refs, std::slice::from_ref(output.1))
-        .swap_remove(0);
-    let result: Tensor = result.to_tensor(output.1.dtype);
-    match result.data() {
-        Data::I64(v) => out::<i64>(output).copy_from_slice(v),
-        Data::F32(v) => out::<f32>(output).copy_from_slice(v),
-        Data::F64(_) | Data::U8(_) => unreachable!("the executor computes in f32 and i64"),
+    let moves = [DType::F32, DType::I64];
+    match op {
+        Op::Dense(_)
+        | Op::MatMul(_)
+        | Op::Pool(_)
+        | Op::BatchNorm(_)
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Softmax(_) => all(&[DType::F32]),
+        Op::Conv(c) => {
+            let transposed = matches!(c.role, ConvRole::Transposed { .. });
+            all(&[DType::F32]) && (!transposed || spatial::is_gradient(c, inputs, outputs[0].1))
+        }
+        Op::Reduce(_) => read.clone().all(|d| d == DType::F32),
+        Op::Layout(_) | Op::Gather(_) | Op::Dropout(_) | Op::Loss(_) => all(&moves),
+        Op::Cast(_)
+        | Op::Logic(_)
+        | Op::Select(_)
+        | Op::Index(_)
+        | Op::Cumulative(_)
+        | Op::Recurrent(_)
+        | Op::Resample(_)
+        | Op::Window(_)
+        | Op::Late(_)
+        | Op::Find(_)
+        | Op::Control(_) => false,
     }
+}
+
+/// Whether to compute 16-bit floats in `f32` and round: where a kernel saves a lot.
+fn narrow(op: &Op, inputs: &[View]) -> bool {
+    let heavy = matches!(
+        op,
+        Op::Dense(_) | Op::MatMul(_) | Op::Conv(_) | Op::Softmax(_) | Op::BatchNorm(_)
+    );
+    heavy
+        && inputs
+            .iter()
+            .all(|v| matches!(v.t.dtype, DType::F16 | DType::BF16))
+}
+
+fn in_f32(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
+    let wide = |t: &Type| Type::new(DType::F32, &t.shape);
+    let data: Vec<(Data, Type)> = inputs
+        .iter()
+        .map(|v| (v.tensor().cast(DType::F32).into_data(), wide(v.t)))
+        .collect();
+    let views: Vec<View> = data.iter().map(|(data, t)| View { data, t }).collect();
+    let types: Vec<Type> = outputs.iter().map(|o| wide(o.1)).collect();
+    let mut results: Vec<Out> = types
+        .iter()
+        .map(|t| (Data::zeros(DType::F32, t.len()), t))
+        .collect();
+    run(op, &views, &mut results)?;
+    for (output, (data, _)) in outputs.iter_mut().zip(results) {
+        let data = data.cast(output.1.dtype);
+        put(output, &data);
+    }
+    Ok(())
+}
+
+/// Runs the naive evaluation of an operator, for any element types.
+pub(crate) fn by_evaluation(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
+    let tensor = |(i, v): (usize, &View)| match op.reads(i) {
+        true => v.tensor(),
+        false => Tensor::zeros(v.t.dtype, v.shape()),
+    };
+    let tensors: Vec<Tensor> = inputs.iter().enumerate().map(tensor).collect();
+    let types: Vec<Type> = outputs.iter().map(|o| o.1.clone()).collect();
+    let results = op
+        .evaluate(&tensors.iter().collect::<Vec<_>>(), &types)
+        .map_err(value_error)?;
+    for (output, t) in outputs.iter_mut().zip(&results) {
+        put(output, t.data());
+    }
+    Ok(())
+}
+
+fn value_error(e: bantam_core::Error) -> Error {
+    Error::new(ErrorKind::Value, e.to_string())
+}
+
+fn put(output: &mut Out, data: &Data) {
+    each_type!(data, v => {
+        fn copy<T: Element>(from: &[T], output: &mut Out) {
+            out::<T>(output).copy_from_slice(from);
+        }
+        copy(v, output)
+    });
+}
+
+/// Runs the naive evaluation of an operator of one output.
+pub(crate) fn by_reference(op: &Op, inputs: &[View], output: &mut Out) -> Result<()> {
+    let t = output.1;
+    let mut outputs = [(std::mem::replace(&mut output.0, Data::U8(Vec::new())), t)];
+    let result = by_evaluation(op, inputs, &mut outputs);
+    let [(data, _)] = outputs;
+    output.0 = data;
+    result
+}
+
+/// Runs an operator on tensors whose types were not known before, with outputs of its own.
+pub(crate) fn on_tensors(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+    if let Op::Find(_) = op {
+        return op.evaluate(inputs, &[]).map_err(value_error);
+    }
+    let types: Vec<Type> = inputs
+        .iter()
+        .map(|t| Type::new(t.dtype(), t.shape()))
+        .collect();
+    if let Op::Late(late) = op {
+        let known = types.iter().zip(inputs);
+        let known: Vec<Known> = known
+            .map(|(t, v)| Known {
+                t: Some(t),
+                value: Some(v),
+            })
+            .collect();
+        return match late.resolve(&known)?.expect("everything is known") {
+            Resolved::Constant(t) => Ok(vec![t]),
+            Resolved::Chain(ops, read) => {
+                let first: Vec<&Tensor> = read.iter().map(|&i| inputs[i]).collect();
+                let mut results = vec![first[0].clone()];
+                for (i, op) in ops.iter().enumerate() {
+                    results = match i {
+                        0 => on_tensors(op, &first)?,
+                        _ => on_tensors(op, &[&results[0]])?,
+                    };
+                }
+                Ok(results)
+            }
+        };
+    }
+    let output_types = op.infer(&types)?;
+    let views: Vec<View> = inputs
+        .iter()
+        .zip(&types)
+        .map(|(v, t)| View { data: v.data(), t })
+        .collect();
+    let mut outputs: Vec<Out> = output_types
+        .iter()
+        .map(|t| (Data::zeros(t.dtype, t.len()), t))
+        .collect();
+    run(op, &views, &mut outputs)?;
+    let tensor = |(data, t): Out| Ok(Tensor::from_data(&t.shape, data)?);
+    outputs.into_iter().map(tensor).collect()
 }
 
 /// Errs when an index is outside `0..len`, naming the first and what it indexes.

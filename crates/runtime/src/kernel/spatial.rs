@@ -1,11 +1,15 @@
 //! Convolution and pooling.
 
+use bantam_core::op::Type;
+use bantam_core::op::conv::image;
 use bantam_core::op::{Conv, ConvRole, Pool, PoolKind};
 use bantam_kernels::{self as kernels, ConvShape, PoolShape};
 
 use super::{Out, View, out};
 
 fn conv_shape(op: &Conv, x: &[usize], w: &[usize]) -> ConvShape {
+    let x = image(x).expect("shapes passed the shape rule");
+    let w = image(w).expect("shapes passed the shape rule");
     ConvShape {
         n: x[0],
         c_in: x[1],
@@ -26,6 +30,17 @@ pub(super) fn conv(op: &Conv, inputs: &[View], y: &mut Out) {
     match op.role {
         ConvRole::Forward => {
             kernels::conv(&shape(0, 1), a, b, inputs.get(2).map(View::f32), out(y));
+        }
+        ConvRole::Transposed { .. } => {
+            let s = conv_shape(op, &y.1.shape, inputs[1].shape());
+            kernels::conv_grad_input(&s, a, b, out(y));
+            if let Some(bias) = inputs.get(2) {
+                let (area, bias) = (s.h * s.w, bias.f32());
+                let planes = out::<f32>(y).chunks_exact_mut(area.max(1)).enumerate();
+                planes.for_each(|(i, plane)| {
+                    plane.iter_mut().for_each(|v| *v += bias[i % bias.len()]);
+                });
+            }
         }
         ConvRole::GradInput => kernels::conv_grad_input(&shape(2, 1), a, b, out(y)),
         ConvRole::GradWeight => kernels::conv_grad_weight(&shape(0, 2), a, b, out(y)),
@@ -57,4 +72,13 @@ pub(super) fn pool(op: &Pool, inputs: &[View], y: &mut Out) {
             kernels::average_pool_grad(&shape, count_include_pad, inputs[1].f32(), out(y));
         }
     }
+}
+
+/// Whether the kernel of the gradient computes this transposed convolution: it wants the image to be
+/// one from which a convolution would give `x`.
+pub(super) fn is_gradient(op: &Conv, inputs: &[View], y: &Type) -> bool {
+    let back = op
+        .with_role(ConvRole::Forward)
+        .output_shape(&y.shape, inputs[1].shape());
+    back.is_ok_and(|x| x == inputs[0].shape())
 }

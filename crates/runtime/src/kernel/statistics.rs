@@ -48,20 +48,21 @@ pub(super) fn softmax(op: &Softmax, inputs: &[View], y: &mut Out) {
     }
 }
 
-pub(super) fn reduce(op: &Op, reduce: &Reduce, inputs: &[View], y: &mut Out) {
+pub(super) fn reduce(op: &Op, reduce: &Reduce, inputs: &[View], y: &mut Out) -> Result<()> {
     match reduce {
         Reduce::Axes { kind, axes, .. } => {
             let shape = inputs[0].shape();
             match (kind, run_of_axes(axes, shape)) {
-                (ReduceKind::ArgMax, _) | (_, None) => by_reference(op, inputs, y),
-                (kind, Some((outer, len, inner))) => {
+                (kind, Some((outer, len, inner))) if kind.has_gradient() && len > 0 => {
                     reduce_run(*kind, outer, len, inner, inputs[0].f32(), out(y));
                 }
+                _ => return by_reference(op, inputs, y),
             }
         }
-        Reduce::SumTo => sum_to(op, inputs, y),
-        Reduce::Grad { .. } => by_reference(op, inputs, y),
+        Reduce::SumTo => return sum_to(op, inputs, y),
+        Reduce::Grad { .. } => return by_reference(op, inputs, y),
     }
+    Ok(())
 }
 
 /// The shape as `[outer, reduced, inner]` when the reduced axes stand side by side.
@@ -88,15 +89,16 @@ fn reduce_run(kind: ReduceKind, outer: usize, len: usize, inner: usize, x: &[f32
         }
         ReduceKind::Max => kernels::max_axis(outer, len, inner, x, y),
         ReduceKind::Min => kernels::min_axis(outer, len, inner, x, y),
-        ReduceKind::ArgMax => unreachable!("ArgMax runs by reference"),
+        _ => unreachable!("other kinds run by reference"),
     }
 }
 
 /// Sums one broadcast axis after the other.
-fn sum_to(op: &Op, inputs: &[View], y: &mut Out) {
+fn sum_to(op: &Op, inputs: &[View], y: &mut Out) -> Result<()> {
     let (mut shape, like) = (inputs[0].shape().to_vec(), inputs[1].shape());
     if shape == like {
-        return out(y).copy_from_slice(inputs[0].f32());
+        out(y).copy_from_slice(inputs[0].f32());
+        return Ok(());
     }
     let added = shape.len() - like.len();
     let broadcast = |axis: usize, shape: &[usize]| {
@@ -115,6 +117,7 @@ fn sum_to(op: &Op, inputs: &[View], y: &mut Out) {
         x = sum;
     }
     out::<f32>(y).copy_from_slice(&x);
+    Ok(())
 }
 
 pub(super) fn loss(op: &Loss, inputs: &[View], y: &mut Out) -> Result<()> {

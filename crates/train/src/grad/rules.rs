@@ -22,13 +22,26 @@ pub(super) fn backward(t: &mut Tape, node: &Node, dys: &[Option<ValueId>]) -> Re
         Op::Pool(op) => pool(t, *op, x, first()?)?,
         Op::BatchNorm(op) => batch_norm(t, *op, x, y, dys)?,
         Op::Unary(op) => unary(t, *op, x, y, first()?)?,
-        Op::Binary(op) => binary(t, *op, x, first()?),
+        Op::Binary(op) => binary(t, *op, x, first()?)?,
         Op::Softmax(op) => softmax(t, *op, x, y, first()?)?,
         Op::Reduce(op) => reduce(t, op, x, y, first()?)?,
         Op::Layout(op) => layout(t, op, x, first()?)?,
         Op::Gather(op) => gather(t, *op, x, first()?)?,
         Op::Dropout(op) => dropout(t, op, x, first()?),
         Op::Loss(op) => loss(t, *op, x, first()?)?,
+        Op::Cast(_)
+        | Op::Logic(_)
+        | Op::Select(_)
+        | Op::Index(_)
+        | Op::Cumulative(_)
+        | Op::Recurrent(_)
+        | Op::Resample(_)
+        | Op::Window(_)
+        | Op::Late(_)
+        | Op::Find(_)
+        | Op::Control(_) => {
+            return Err(no_gradient("this operator has no derivative here"));
+        }
     }
     Ok(())
 }
@@ -193,7 +206,10 @@ fn unary(t: &mut Tape, op: Unary, x: &[ValueId], y: &[ValueId], dy: ValueId) -> 
     Ok(())
 }
 
-fn binary(t: &mut Tape, op: Binary, inputs: &[ValueId], dy: ValueId) {
+fn binary(t: &mut Tape, op: Binary, inputs: &[ValueId], dy: ValueId) -> Result<()> {
+    if !matches!(op, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div) {
+        return Err(no_gradient("this operator has no derivative here"));
+    }
     let (a, b) = (inputs[0], inputs[1]);
     let shape = bantam_core::elements::broadcast_shape(t.shape(a), t.shape(b));
     let shape = shape.expect("the graph is valid");
@@ -206,7 +222,7 @@ fn binary(t: &mut Tape, op: Binary, inputs: &[ValueId], dy: ValueId) {
         let da = match op {
             Binary::Add | Binary::Sub => dy,
             Binary::Mul => with(t, Binary::Mul, dy, b),
-            Binary::Div => with(t, Binary::Div, dy, b),
+            _ => with(t, Binary::Div, dy, b),
         };
         let da = unbroadcast(t, da, &shape, a);
         t.add(a, da);
@@ -216,7 +232,7 @@ fn binary(t: &mut Tape, op: Binary, inputs: &[ValueId], dy: ValueId) {
             Binary::Add => dy,
             Binary::Sub => negative(t, dy),
             Binary::Mul => with(t, Binary::Mul, dy, a),
-            Binary::Div => {
+            _ => {
                 // d(a / b) / db = -(a / b) / b.
                 let ratio = with(t, Binary::Div, a, b);
                 let slope = with(t, Binary::Div, ratio, b);
@@ -227,6 +243,7 @@ fn binary(t: &mut Tape, op: Binary, inputs: &[ValueId], dy: ValueId) {
         let db = unbroadcast(t, db, &shape, b);
         t.add(b, db);
     }
+    Ok(())
 }
 
 fn softmax(t: &mut Tape, op: Softmax, x: &[ValueId], y: &[ValueId], dy: ValueId) -> Result<()> {
@@ -251,8 +268,8 @@ fn reduce(t: &mut Tape, op: &Reduce, x: &[ValueId], y: &[ValueId], dy: ValueId) 
     else {
         return Err(no_gradient("the gradient of a gradient"));
     };
-    if kind == ReduceKind::ArgMax {
-        return Err(no_gradient("an index has no derivative"));
+    if !kind.has_gradient() {
+        return Err(no_gradient("this reduction has no derivative here"));
     }
     let op = Op::Reduce(Reduce::Grad {
         kind,
@@ -305,6 +322,13 @@ fn layout(t: &mut Tape, op: &Layout, x: &[ValueId], dy: ValueId) -> Result<()> {
         }
         Layout::ReshapeLike | Layout::SliceGrad { .. } | Layout::ConcatGrad { .. } => {
             return Err(no_gradient("the gradient of a gradient"));
+        }
+        Layout::Extend { .. }
+        | Layout::Expand { .. }
+        | Layout::Tile { .. }
+        | Layout::Reverse { .. }
+        | Layout::Triangle { .. } => {
+            return Err(no_gradient("this operator has no derivative here"));
         }
     };
     let dx = t.emit("layout", Op::Layout(op), &inputs);

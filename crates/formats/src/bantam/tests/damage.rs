@@ -220,7 +220,7 @@ refuses! {
     unknown_operator: Unsupported, Header { definitions: vec![1, 0, 2, 0, 6, 127, 1, 1], ..Header::new() }.file();
     operator_of_a_later_version: Unsupported, Header { definitions: vec![1, 0, 2, 0, 6, 200, 1, 1], ..Header::new() }.file();
     unknown_definition: Corrupt, Header { definitions: vec![7], ..Header::new() }.file();
-    unknown_element_type: Corrupt, Header { definitions: vec![1, 9, 0], ..Header::new() }.file();
+    unknown_element_type: Corrupt, Header { definitions: vec![1, 15, 0], ..Header::new() }.file();
     too_many_axes: TooLarge, Header { definitions: vec![1, 0, 9], ..Header::new() }.file();
     undefined_value: Corrupt, Header { definitions: vec![1, 0, 2, 0, 6, 65, 1, 2], ..Header::new() }.file();
     node_that_reads_itself: Corrupt, Header { definitions: vec![1, 0, 2, 0, 6, 65, 1, 0], ..Header::new() }.file();

@@ -1,0 +1,47 @@
+//! Removal of what is not read, and of nodes that do nothing.
+
+use super::{Rebuild, needed};
+use crate::op::elementwise::UnaryKind;
+use crate::op::{Dropout, Op, Unary};
+use crate::{Graph, Result};
+
+/// The graph without nodes and parameters that no output needs.
+pub fn drop_dead(graph: &Graph) -> Result<Graph> {
+    let needed = needed(graph);
+    let mut r = Rebuild::new(graph);
+    r.parameters(&needed);
+    for node in graph.nodes() {
+        if node.outputs.iter().any(|v| needed[v.index()]) {
+            r.copy(node);
+        }
+    }
+    r.finish()
+}
+
+fn is_identity(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Unary(Unary {
+            kind: UnaryKind::Identity,
+            grad: false
+        }) | Op::Dropout(Dropout::Identity { ratio: 0.0 })
+    )
+}
+
+/// The graph without `Identity` nodes: what reads one reads its input instead.
+///
+/// Exporters share equal biases through such nodes; left in place, they hide a constant from whoever
+/// looks for one. One stays where it gives an output its name, or an output of its own to a value
+/// that is an input, a parameter, or another output.
+pub fn drop_identities(graph: &Graph) -> Result<Graph> {
+    let mut r = Rebuild::new(graph);
+    r.parameters(&vec![true; graph.n_values()]);
+    for node in graph.nodes() {
+        if is_identity(&node.op) && !graph.outputs().contains(&node.outputs[0]) {
+            r.new[node.outputs[0].index()] = Some(r.get(node.inputs[0]));
+        } else {
+            r.copy(node);
+        }
+    }
+    r.finish()
+}
