@@ -91,10 +91,11 @@ def main():
         sys.stdout.flush()
         tree = DecisionTreeClassifier(criterion="entropy", random_state=0)
         seconds, fitted = median(lambda: tree.fit(x, y), 1)
-        mine = found["tree_seconds"]
-        print(f"{tree_rows} rows x {COLUMNS}")
-        print(f"  scikit-learn              {seconds:8.3f} s  {fitted.get_n_leaves()} leaves")
-        print(f"  tree, 256 bins            {mine:8.3f} s  {found['leaves']} leaves, {seconds / mine:.1f} times as fast")
+        one, folds = found["tree_seconds"], found["folds_seconds"]
+        print(f"{tree_rows} rows x {COLUMNS}, grown until every leaf has one class")
+        print(f"  scikit-learn, one tree    {seconds:8.3f} s  {fitted.get_n_leaves()} leaves, exact cuts")
+        print(f"  one tree, 256 bins        {one:8.3f} s  {found['leaves']} leaves, {seconds / one:.1f} times as fast")
+        print(f"  and five folds, pruned    {folds:8.3f} s  {seconds / folds:.1f} times as fast as the one")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ use bantam_measure::{
 
 const COLUMNS: usize = 20;
 const RUNS: usize = 3;
+const FOLDS: usize = 5;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Cargo passes its own `--bench`.
@@ -115,13 +116,19 @@ fn made_up(sort_rows: usize, tree_rows: usize) {
     row(
         "tree, 256 bins",
         tree_rows,
-        time(|| measure_tree(&p, &whole())),
+        time(|| measure_tree(&p, &whole(FOLDS))),
+    );
+    row(
+        "one tree, 256 bins",
+        tree_rows,
+        time(|| measure_tree(&p, &whole(0))),
     );
 }
 
-/// A tree of all rows, in bins, without shuffles.
-fn whole() -> Options {
+/// A tree of all rows, in bins, without shuffles, and its cross-validation.
+fn whole(folds: usize) -> Options {
     let mut options = Options::default();
+    options.folds = folds;
     options.permutations = 0;
     options.max_rows = usize::MAX;
     options.max_cells = usize::MAX;
@@ -150,10 +157,10 @@ fn arrays(x: &Path, y: &Path) -> Result<(), Box<dyn std::error::Error>> {
         found.changes, found.correct
     );
     if std::env::var_os("SCALE_SORT_ONLY").is_none() {
-        let begin = Instant::now();
-        let tree = measure_tree(&p, &whole());
-        let seconds = begin.elapsed().as_secs_f64();
-        print!(", \"tree_seconds\": {seconds}, \"leaves\": {}", tree.leaves);
+        let leaves = measure_tree(&p, &whole(0)).leaves;
+        let one = time(|| measure_tree(&p, &whole(0))).0;
+        let folds = time(|| measure_tree(&p, &whole(FOLDS))).0;
+        print!(", \"tree_seconds\": {one}, \"folds_seconds\": {folds}, \"leaves\": {leaves}");
     }
     println!("}}");
     Ok(())
