@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bantam_core::{Graph, Tensor, Weight};
 use bantam_formats::bantam::{Coder, Model, WriteOptions, write};
+use bantam_formats::onnx;
 use bantam_formats::weights::to_safetensors;
 use serde::Serialize;
 
@@ -18,6 +19,9 @@ pub enum Target {
     Safetensors,
     /// A `.bantam` file: the network, its weights as they are, and what it is fed.
     Bantam,
+    /// The network in ONNX: pruned weights are dense, quantized ones integers with a scale, or a table
+    /// and indices.
+    Onnx,
 }
 
 /// What was exported.
@@ -42,7 +46,7 @@ pub fn export(
     target: Target,
 ) -> Result<(Vec<u8>, Exported)> {
     let network = network(path, architecture)?;
-    let parameters = network.graph.parameters();
+    let parameters = network.graph.all_parameters();
     let (tensors, elements) = (
         parameters.len(),
         parameters.iter().map(|p| p.weight.len()).sum(),
@@ -51,6 +55,9 @@ pub fn export(
     let bytes = match target {
         Target::Safetensors => safetensors(&network)?,
         Target::Bantam => bantam(network)?,
+        Target::Onnx => {
+            onnx::write(&network.graph).map_err(|e| Error::new(ErrorKind::Model, e.to_string()))?
+        }
     };
     let exported = Exported {
         name,
@@ -91,5 +98,6 @@ fn bantam(network: Network) -> Result<Vec<u8>> {
 
 fn has_codebooks(graph: &Graph) -> bool {
     let is_codebook = |w: &Weight| matches!(w, Weight::Codebook(_));
-    graph.parameters().iter().any(|p| is_codebook(&p.weight))
+    let mut all = graph.all_parameters().into_iter();
+    all.any(|p| is_codebook(&p.weight))
 }
