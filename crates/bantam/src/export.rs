@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bantam_core::{Graph, Tensor, Weight};
 use bantam_formats::bantam::{Coder, Model, WriteOptions, write};
+use bantam_formats::onnx;
 use bantam_formats::weights::to_safetensors;
 use serde::Serialize;
 
@@ -18,7 +19,8 @@ pub enum Target {
     Safetensors,
     /// A `.bantam` file: the network, its weights as they are, and what it is fed.
     Bantam,
-    /// The network in ONNX.
+    /// The network in ONNX: pruned weights are dense, quantized ones integers with a scale, or a table
+    /// and indices.
     Onnx,
 }
 
@@ -44,7 +46,7 @@ pub fn export(
     target: Target,
 ) -> Result<(Vec<u8>, Exported)> {
     let network = network(path, architecture)?;
-    let parameters = network.graph.parameters();
+    let parameters = network.graph.all_parameters();
     let (tensors, elements) = (
         parameters.len(),
         parameters.iter().map(|p| p.weight.len()).sum(),
@@ -67,8 +69,9 @@ pub fn encode(network: Network, target: Target) -> Result<Vec<u8>> {
     match target {
         Target::Safetensors => safetensors(&network),
         Target::Bantam => bantam(network),
-        Target::Onnx => bantam_formats::onnx::write(&network.graph)
-            .map_err(|e| Error::new(ErrorKind::Model, e.to_string())),
+        Target::Onnx => {
+            onnx::write(&network.graph).map_err(|e| Error::new(ErrorKind::Model, e.to_string()))
+        }
     }
 }
 
@@ -102,5 +105,6 @@ fn bantam(network: Network) -> Result<Vec<u8>> {
 
 fn has_codebooks(graph: &Graph) -> bool {
     let is_codebook = |w: &Weight| matches!(w, Weight::Codebook(_));
-    graph.parameters().iter().any(|p| is_codebook(&p.weight))
+    let mut all = graph.all_parameters().into_iter();
+    all.any(|p| is_codebook(&p.weight))
 }

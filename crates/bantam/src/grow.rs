@@ -111,7 +111,7 @@ pub fn grow(
     let mut result = result(&road, options, measurements, rounds, tuned, packed)?;
     let finished = Finished {
         parameters: result.stages.last().map_or(0, |s| s.nonzero),
-        macs: result.layers.iter().map(|l| l.macs).sum(),
+        macs: result.layers.iter().filter_map(|l| l.macs).sum(),
         bytes: result.file.bytes,
         stages: &result.stages,
         whole,
@@ -333,7 +333,7 @@ fn result(
         baseline: score(&evaluate(dense, &test)?),
         test: score(&evaluate(&shipped, &test)?),
         file: run.packed,
-        layers: inspect::layers(&shipped)?,
+        layers: inspect::layers(&shipped),
         histograms: histograms(dense, &shipped),
         training_memory_bytes: training_memory(road.recipe, &road.data, dense)?,
         rounds: rounds.rounds,

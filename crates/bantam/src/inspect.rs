@@ -1,16 +1,17 @@
 //! What is in a file of a network or of weights: every layer, every tensor, and where the bytes are.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use bantam_core::known::Outlook;
 use bantam_core::schema::{Encoding, InputSchema, Schema, TargetKind};
-use bantam_core::{Graph, Weight};
+use bantam_core::{Dim, Graph, Op, ValueId, Weight};
 use bantam_formats::bantam as container;
 use bantam_formats::weights::Weights;
 use bantam_measure::network_capacity;
 use serde::Serialize;
 
-use crate::open::{Content, Format, Network, damaged, fitting, open};
+use crate::open::{Content, Format, Network, OnnxFile, damaged, fitting, open};
 use crate::predict::{PredictOptions, Predictor};
 use crate::results::{Layer, Part};
 use crate::watch::Observer;
@@ -21,7 +22,7 @@ use crate::{Error, ErrorKind, Result};
 pub struct Inspection {
     /// Name of the network; of a file of weights, that of the file.
     pub name: String,
-    /// `bantam`, `safetensors` or `torch`.
+    /// `bantam`, `onnx`, `safetensors` or `torch`.
     pub format: &'static str,
     /// The architecture that the weights were put into; absent when the file has its own network.
     pub architecture: Option<&'static str>,
@@ -35,9 +36,13 @@ pub struct Inspection {
     pub inputs: Vec<Port>,
     /// What it gives.
     pub outputs: Vec<Port>,
-    /// Operators, the most frequent first.
+    /// Operators, the most frequent first, those of graphs inside nodes included.
     pub ops: Vec<OpCount>,
-    /// Nodes of the network in running order; empty when only weights are known.
+    /// What an ONNX file says of itself: version, producer, operator sets and operators as they are in
+    /// the file; absent for other files.
+    pub onnx: Option<OnnxFile>,
+    /// Nodes of the network in running order, those of graphs inside a node after it; empty when only
+    /// weights are known.
     pub layers: Vec<Layer>,
     /// Stored tensors, in the order of the file.
     pub weights: Vec<WeightInfo>,
@@ -49,7 +54,7 @@ pub struct Inspection {
     pub parameters: usize,
     /// Those that are not 0.
     pub nonzero: usize,
-    /// Multiply-adds for one sample.
+    /// Multiply-adds for one sample, as far as they are known before it runs.
     pub macs: u64,
     /// What the network can hold, by the published rules and others; absent when only weights are known.
     pub capacity: Option<Capacity>,
@@ -216,15 +221,18 @@ pub fn inspect(path: &Path, architecture: Option<&str>) -> Result<Inspected> {
             let ledger = container::ledger(&opened.bytes).map_err(|e| damaged(path, &e))?;
             ledger.into_iter().map(part).collect()
         }
-        Format::Safetensors | Format::Torch => opened.parts,
+        Format::Onnx | Format::Safetensors | Format::Torch => opened.parts,
     };
     Ok(Inspected { inspection, graph })
 }
 
 fn of_network(network: &Network) -> Result<Inspection> {
     let graph = &network.graph;
-    let layers = layers(graph)?;
-    let (inputs, outputs) = ports(graph)?;
+    let layers = layers(graph);
+    let (inputs, outputs) = ports(graph);
+    let parameters = graph.all_parameters();
+    let mut notices = network.notices.clone();
+    notices.extend(unknown(graph, &layers));
     Ok(Inspection {
         name: graph.name().to_owned(),
         format: "",
@@ -234,20 +242,17 @@ fn of_network(network: &Network) -> Result<Inspection> {
         ledger: Vec::new(),
         inputs,
         outputs,
-        ops: ops(graph),
-        weights: graph
-            .parameters()
-            .iter()
-            .map(|p| weight_info(graph, p))
-            .collect(),
+        ops: ops(&layers),
+        onnx: network.onnx.clone(),
+        weights: weight_infos(graph, ""),
         input: network.schema.as_ref().map(input),
         target: network.schema.as_ref().map(target),
-        parameters: graph.parameters().iter().map(|p| p.weight.len()).sum(),
-        nonzero: graph.parameters().iter().map(|p| p.weight.nonzero()).sum(),
-        macs: layers.iter().map(|l| l.macs).sum(),
+        parameters: parameters.iter().map(|p| p.weight.len()).sum(),
+        nonzero: parameters.iter().map(|p| p.weight.nonzero()).sum(),
+        macs: layers.iter().filter_map(|l| l.macs).sum(),
         layers,
         notes: network.notes.clone(),
-        notices: network.notices.clone(),
+        notices,
         capacity: Some(capacity(graph)?),
         graph: graph.to_string(),
     })
@@ -276,6 +281,7 @@ fn of_weights(path: &Path, weights: &Weights) -> Inspection {
         inputs: Vec::new(),
         outputs: Vec::new(),
         ops: Vec::new(),
+        onnx: None,
         layers: Vec::new(),
         input: None,
         target: None,
@@ -290,8 +296,36 @@ fn of_weights(path: &Path, weights: &Weights) -> Inspection {
     }
 }
 
-fn ports(graph: &Graph) -> Result<(Vec<Port>, Vec<Port>)> {
-    let types = graph.infer(&graph.input_types(1))?;
+/// What is not known before the network runs, in a sentence.
+fn unknown(graph: &Graph, layers: &[Layer]) -> Option<String> {
+    let n = layers.iter().filter(|l| l.shape.is_none()).count();
+    if n == 0 {
+        return None;
+    }
+    let all = layers.len();
+    let why = match graph.outlook(Some(&graph.input_types(1))) {
+        Ok(_) => "which depend on values".to_owned(),
+        Err(e) => format!("for with all free axes of size 1 it does not fit ({e})"),
+    };
+    Some(format!(
+        "shapes and work of {n} of {all} nodes are known only when it runs, {why}"
+    ))
+}
+
+/// Types and costs as far as they are known for one sample.
+fn outlook(graph: &Graph) -> Outlook {
+    let of_sample = graph.outlook(Some(&graph.input_types(1)));
+    // A network need not accept a sample whose free axes are all 1.
+    of_sample
+        .or_else(|_| graph.outlook(None))
+        .unwrap_or_else(|_| Outlook {
+            types: vec![None; graph.n_values()],
+            costs: vec![None; graph.nodes().len()],
+        })
+}
+
+fn ports(graph: &Graph) -> (Vec<Port>, Vec<Port>) {
+    let (types, dtypes) = (outlook(graph).types, graph.dtypes());
     let inputs = graph.inputs().iter().map(|i| Port {
         name: graph.value_name(i.value).to_owned(),
         dtype: i.dtype.name().to_owned(),
@@ -299,24 +333,22 @@ fn ports(graph: &Graph) -> Result<(Vec<Port>, Vec<Port>)> {
     });
     let outputs = graph.outputs().iter().map(|&v| Port {
         name: graph.value_name(v).to_owned(),
-        dtype: types[v.index()].dtype.name().to_owned(),
-        shape: types[v.index()]
-            .shape
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        dtype: dtypes[v.index()].name().to_owned(),
+        shape: match &types[v.index()] {
+            Some(t) => t.shape.iter().map(ToString::to_string).collect(),
+            None => vec![Dim::Rest.to_string()],
+        },
     });
-    Ok((inputs.collect(), outputs.collect()))
+    (inputs.collect(), outputs.collect())
 }
 
-fn ops(graph: &Graph) -> Vec<OpCount> {
+fn ops(layers: &[Layer]) -> Vec<OpCount> {
     let mut ops: Vec<OpCount> = Vec::new();
-    for node in graph.nodes() {
-        let name = node.op.name();
-        match ops.iter_mut().find(|o| o.op == name) {
+    for layer in layers {
+        match ops.iter_mut().find(|o| o.op == layer.op) {
             Some(op) => op.count += 1,
             None => ops.push(OpCount {
-                op: name.to_owned(),
+                op: layer.op.clone(),
                 count: 1,
             }),
         }
@@ -325,13 +357,24 @@ fn ops(graph: &Graph) -> Vec<OpCount> {
     ops
 }
 
-fn weight_info(graph: &Graph, p: &bantam_core::graph::Parameter) -> WeightInfo {
+/// The stored tensors, those of graphs inside nodes under the names of these.
+fn weight_infos(graph: &Graph, inside: &str) -> Vec<WeightInfo> {
+    let own = graph.parameters().iter();
+    let mut infos: Vec<WeightInfo> = own.map(|p| weight_info(graph, p, inside)).collect();
+    for (node, what, held) in graph.held() {
+        let inside = format!("{inside}{}/{what}/", node.name);
+        infos.extend(weight_infos(held, &inside));
+    }
+    infos
+}
+
+fn weight_info(graph: &Graph, p: &bantam_core::graph::Parameter, inside: &str) -> WeightInfo {
     let stored = match &p.weight {
         Weight::Dense(t) => t.dtype().name(),
         Weight::Masked(_) | Weight::Codebook(_) => p.weight.form(),
     };
     WeightInfo {
-        name: graph.value_name(p.value).to_owned(),
+        name: format!("{inside}{}", graph.value_name(p.value)),
         stored: stored.to_owned(),
         shape: p.weight.shape().to_vec(),
         elements: p.weight.len(),
@@ -404,31 +447,45 @@ fn capacity(graph: &Graph) -> Result<Capacity> {
     })
 }
 
-/// The nodes of `graph` with their shapes and costs for one sample. A weight that several nodes read
-/// is counted at the first.
-pub fn layers(graph: &Graph) -> Result<Vec<Layer>> {
-    let types = graph.infer(&graph.input_types(1))?;
-    let costs = graph.costs(1)?;
+/// The nodes of `graph` with their shapes and costs for one sample, as far as they are known before it
+/// runs. Nodes of a graph inside a node follow it, and are called `node/then/name`. A weight that
+/// several nodes read is counted at the first.
+pub fn layers(graph: &Graph) -> Vec<Layer> {
+    let mut all = Vec::with_capacity(graph.nodes().len());
+    add_layers(graph, "", &mut all);
+    all
+}
+
+fn add_layers(graph: &Graph, inside: &str, all: &mut Vec<Layer>) {
+    let Outlook { types, costs } = outlook(graph);
+    let weights: HashMap<ValueId, &Weight> = graph
+        .parameters()
+        .iter()
+        .map(|p| (p.value, &p.weight))
+        .collect();
+    // The first axis of a shape is the batch where that is what inputs begin with.
+    let is_batched = |i: &bantam_core::graph::Input| i.dims.first() == Some(&Dim::batch());
+    let batch = usize::from(graph.inputs().iter().any(is_batched));
     let mut seen = HashSet::new();
-    let mut layers = Vec::with_capacity(graph.nodes().len());
     for (node, cost) in graph.nodes().iter().zip(costs) {
-        let read = graph.parameters().iter();
-        let weights: Vec<&Weight> = read
-            .filter(|p| node.inputs.contains(&p.value) && seen.insert(p.value))
-            .map(|p| &p.weight)
-            .collect();
-        let shape = &types[node.outputs[0].index()].shape;
-        layers.push(Layer {
-            name: node.name.clone(),
+        let first_read = node.inputs.iter().filter(|v| seen.insert(**v));
+        let weights: Vec<&Weight> = first_read.filter_map(|v| weights.get(v).copied()).collect();
+        let t = types[node.outputs[0].index()].as_ref();
+        all.push(Layer {
+            name: format!("{inside}{}", node.name),
             op: node.op.name().to_owned(),
-            shape: shape.iter().skip(1).copied().collect(),
+            shape: t.map(|t| t.shape.iter().skip(batch).copied().collect()),
             parameters: weights.iter().map(|w| w.len()).sum(),
             nonzero: weights.iter().map(|w| w.nonzero()).sum(),
-            macs: cost.macs,
+            macs: cost.map(|c| c.macs),
             bits: weights.first().map_or(32, |w| index_bits(w)),
         });
+        if let Op::Control(control) = &node.op {
+            for (what, held) in control.graphs() {
+                add_layers(held, &format!("{inside}{}/{what}/", node.name), all);
+            }
+        }
     }
-    Ok(layers)
 }
 
 fn part(entry: container::LedgerEntry) -> Part {

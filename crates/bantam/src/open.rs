@@ -6,8 +6,12 @@ use bantam_core::Graph;
 use bantam_core::arch::{self, Architecture};
 use bantam_core::schema::Schema;
 use bantam_formats::bantam::{self as container, ReadLimits};
+use bantam_formats::onnx;
 use bantam_formats::weights::{self, Assigned, Source, Weights};
 
+use serde::Serialize;
+
+use crate::inspect::OpCount;
 use crate::results::Part;
 use crate::{Error, ErrorKind, Result};
 
@@ -19,6 +23,8 @@ const MOST_LISTED: usize = 5;
 pub enum Format {
     /// A packed network of ours.
     Bantam,
+    /// A network in ONNX.
+    Onnx,
     /// Named tensors in the safetensors format.
     Safetensors,
     /// A checkpoint of `torch.save`.
@@ -26,10 +32,11 @@ pub enum Format {
 }
 
 impl Format {
-    /// `bantam`, `safetensors`, `torch`.
+    /// `bantam`, `onnx`, `safetensors`, `torch`.
     pub fn name(self) -> &'static str {
         match self {
             Format::Bantam => "bantam",
+            Format::Onnx => "onnx",
             Format::Safetensors => "safetensors",
             Format::Torch => "torch",
         }
@@ -50,6 +57,30 @@ pub struct Network {
     pub architecture: Option<&'static str>,
     /// What the user should know about how the file was understood.
     pub notices: Vec<String>,
+    /// What an ONNX file says of itself; absent for other files.
+    pub onnx: Option<OnnxFile>,
+}
+
+/// What an ONNX file says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OnnxFile {
+    /// Version of the file format.
+    pub ir_version: i64,
+    /// The program that wrote it, with its version; empty when it does not say so.
+    pub producer: String,
+    /// Operator sets that it is written in.
+    pub opsets: Vec<Opset>,
+    /// Operators of the file and how often each is there, the most frequent first.
+    pub operators: Vec<OpCount>,
+}
+
+/// A set of operators.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Opset {
+    /// Its domain; `ai.onnx` for the standard one.
+    pub domain: String,
+    /// Its version.
+    pub version: i64,
 }
 
 /// What is in a file.
@@ -65,13 +96,13 @@ pub(crate) enum Content {
 pub(crate) struct Opened {
     pub(crate) format: Format,
     pub(crate) bytes: Vec<u8>,
-    /// Of a file of weights, the parts that sum to its size; empty for others.
+    /// The parts that sum to its size; empty for a `.bantam` file, which has a ledger of its own.
     pub(crate) parts: Vec<Part>,
     pub(crate) content: Content,
 }
 
-/// Opens the network in the file at `path`: a `.bantam` file, or a file of weights together with the
-/// name of the `architecture` that they belong to.
+/// Opens the network in the file at `path`: a `.bantam` file, an ONNX file, or a file of weights together
+/// with the name of the `architecture` that they belong to.
 ///
 /// Errs when the file is damaged, when it holds weights alone and no architecture is named, and when
 /// the weights are not those of the architecture.
@@ -98,7 +129,21 @@ pub(crate) fn open(path: &Path, architecture: Option<&str>) -> Result<Opened> {
     let architecture = architecture.map(find).transpose()?;
     let bytes = read(path)?;
     let Some(source) = Source::of(&bytes) else {
-        return bantam(path, bytes, architecture);
+        let named = path.extension().is_some_and(|e| e == "onnx");
+        let network = match named || onnx::is_model(&bytes) {
+            true => onnx(path, &bytes)?,
+            false => bantam(path, &bytes)?,
+        };
+        if let Some(architecture) = architecture {
+            return Err(own_network(path, architecture));
+        }
+        let (format, parts, network) = network;
+        return Ok(Opened {
+            format,
+            bytes,
+            parts,
+            content: Content::Network(Box::new(network)),
+        });
     };
     let format = match source {
         Source::Safetensors => Format::Safetensors,
@@ -136,38 +181,80 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| Error::file(path, &e))
 }
 
-fn bantam(path: &Path, bytes: Vec<u8>, architecture: Option<&Architecture>) -> Result<Opened> {
-    let model = container::read(&bytes, &ReadLimits::default()).map_err(|e| damaged(path, &e))?;
-    if let Some(architecture) = architecture {
-        let message = format!(
-            "the file brings its own network, so it cannot be taken for {}",
-            architecture.name
-        );
-        let error = Error::new(ErrorKind::Model, message).in_file(path);
-        return Err(error.with_hint("leave --arch out"));
-    }
+fn own_network(path: &Path, architecture: &Architecture) -> Error {
+    let name = architecture.name;
+    let message = format!("the file brings its own network, so it cannot be taken for {name}");
+    let error = Error::new(ErrorKind::Model, message).in_file(path);
+    error.with_hint("leave --arch out")
+}
+
+fn bantam(path: &Path, bytes: &[u8]) -> Result<(Format, Vec<Part>, Network)> {
+    let model = container::read(bytes, &ReadLimits::default()).map_err(|e| damaged(path, &e))?;
     let network = Network {
         graph: model.graph,
         schema: model.schema,
         notes: model.notes,
         architecture: None,
         notices: Vec::new(),
+        onnx: None,
     };
-    Ok(Opened {
-        format: Format::Bantam,
-        bytes,
-        parts: Vec::new(),
-        content: Content::Network(Box::new(network)),
-    })
+    Ok((Format::Bantam, Vec::new(), network))
+}
+
+fn onnx(path: &Path, bytes: &[u8]) -> Result<(Format, Vec<Part>, Network)> {
+    let model = onnx::read_beside(bytes, path, &onnx::ReadLimits::default())
+        .map_err(|e| not_understood(path, &e))?;
+    let total = bytes.len() as u64;
+    let tensors = model.tensor_bytes.iter();
+    let parts = tensors.map(|(dtype, bytes)| (format!("tensors of {dtype}"), *bytes));
+    let parts = and_the_rest(parts, total, "nodes, names and shapes");
+    let external = model.external_bytes.iter();
+    let notices = external.map(|(file, bytes)| format!("{bytes} bytes of tensors are in {file}"));
+    let mut operators: Vec<OpCount> = model
+        .operators
+        .into_iter()
+        .map(|(op, count)| OpCount { op, count })
+        .collect();
+    operators.sort_by_key(|o| std::cmp::Reverse(o.count));
+    let opset = |(domain, version): (String, i64)| Opset {
+        domain: match domain.is_empty() {
+            true => "ai.onnx".to_owned(),
+            false => domain,
+        },
+        version,
+    };
+    let network = Network {
+        graph: model.graph,
+        schema: None,
+        notes: Vec::new(),
+        architecture: None,
+        notices: notices.collect(),
+        onnx: Some(OnnxFile {
+            ir_version: model.ir_version,
+            producer: model.producer,
+            opsets: model.opsets.into_iter().map(opset).collect(),
+            operators,
+        }),
+    };
+    Ok((Format::Onnx, parts, network))
+}
+
+fn not_understood(path: &Path, e: &bantam_formats::Error) -> Error {
+    match e.kind() {
+        bantam_formats::ErrorKind::Unsupported => {
+            let error = Error::new(ErrorKind::Model, e.to_string()).in_file(path);
+            error.with_hint("docs/onnx.md lists what is not supported, and why")
+        }
+        _ => damaged(path, e),
+    }
 }
 
 pub(crate) fn damaged(path: &Path, e: &bantam_formats::Error) -> Error {
     use bantam_formats::ErrorKind as K;
     let error = Error::new(ErrorKind::Model, e.to_string()).in_file(path);
     match e.kind() {
-        K::Format => error.with_hint(
-            "expected a .bantam file, a safetensors file, or a checkpoint of torch.save",
-        ),
+        K::Format => error
+            .with_hint("expected a .bantam file, ONNX, safetensors, or a checkpoint of torch.save"),
         K::Unsupported => error,
         _ => error.with_hint("the file was cut or damaged on its way: copy it again"),
     }
@@ -244,6 +331,7 @@ fn assemble(architecture: &Architecture, weights: &Weights) -> Result<Network> {
         notes: Vec::new(),
         architecture: Some(name),
         notices: notices(&report),
+        onnx: None,
     })
 }
 
@@ -307,24 +395,29 @@ fn notices(report: &Assigned) -> Vec<String> {
 
 /// The bytes of tensors, by element type, and what else a file of weights holds.
 fn tensors_and_rest(weights: &Weights, bytes: u64) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
-    for t in &weights.tensors {
-        let name = format!("tensors of {}", t.stored);
+    let tensors = weights.tensors.iter();
+    let parts = tensors.map(|t| {
         let size = (t.tensor.len() * t.stored.size_bytes()) as u64;
-        match parts.iter_mut().find(|p| p.part == name) {
-            Some(part) => part.bytes += size,
-            None => parts.push(Part {
-                part: name,
-                bytes: size,
-            }),
+        (format!("tensors of {}", t.stored), size)
+    });
+    and_the_rest(parts, bytes, "names, shapes and padding")
+}
+
+/// Equal parts added up, and what is left of the file.
+fn and_the_rest(all: impl Iterator<Item = (String, u64)>, bytes: u64, rest: &str) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for (part, size) in all {
+        match parts.iter_mut().find(|p| p.part == part) {
+            Some(known) => known.bytes += size,
+            None => parts.push(Part { part, bytes: size }),
         }
     }
     let sum: u64 = parts.iter().map(|p| p.bytes).sum();
     // Tensors that share their bytes are counted for each name, so there may be more than the file.
     match bytes.checked_sub(sum) {
-        Some(rest) => parts.push(Part {
-            part: "names, shapes and padding".to_owned(),
-            bytes: rest,
+        Some(left) => parts.push(Part {
+            part: rest.to_owned(),
+            bytes: left,
         }),
         None => {
             parts.clear();

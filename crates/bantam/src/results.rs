@@ -296,14 +296,14 @@ pub struct Layer {
     pub name: String,
     /// Operator.
     pub op: String,
-    /// Shape of its output for one sample.
-    pub shape: Vec<usize>,
+    /// Shape of its output for one sample; absent when it is known only when the network runs.
+    pub shape: Option<Vec<usize>>,
     /// Stored weights and biases.
     pub parameters: usize,
     /// Those that are not 0.
     pub nonzero: usize,
-    /// Multiply-adds for one sample.
-    pub macs: u64,
+    /// Multiply-adds for one sample; absent as the shape is.
+    pub macs: Option<u64>,
     /// Bits per index where weights have a codebook, else 32.
     pub bits: u8,
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bantam::drift::{DriftOptions, drift, profile};
+use bantam::export::{Target, export};
+use bantam::inspect::inspect;
 use bantam::watch::Silent;
 use bantam::{
     MeasureOptions, PartialOptions, Recipe, RunOptions, grow, inspect_with, measure_all, partial,
@@ -126,6 +128,12 @@ fn every_key_of_the_results_is_documented() {
     let inspected = inspect_with(file, None, &recipe.data.path, &mut Silent)
         .unwrap()
         .inspection;
+    let mut inspected = serde_json::to_value(inspected).unwrap();
+    // An ONNX file says more of itself.
+    let (bytes, _) = export(file, None, Target::Onnx).unwrap();
+    let exported = folder.path().join("titanic.onnx");
+    std::fs::write(&exported, bytes).unwrap();
+    inspected["onnx"] = json!(inspect(&exported, None).unwrap().inspection.onnx);
     let (how, rates) = (MeasureOptions::default(), Default::default());
     let measured = measure_all(&recipe, &how, &rates, &mut Silent).unwrap();
     let mut measured = serde_json::to_value(measured).unwrap();
@@ -144,7 +152,7 @@ fn every_key_of_the_results_is_documented() {
     let page = page("json.md");
     for (command, value) in [
         ("grow", serde_json::to_value(result).unwrap()),
-        ("inspect", serde_json::to_value(inspected).unwrap()),
+        ("inspect", inspected),
         ("measure", serde_json::to_value(measured).unwrap()),
         ("measure --partial", serde_json::to_value(part).unwrap()),
         ("drift", serde_json::to_value(drifted).unwrap()),

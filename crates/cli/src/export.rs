@@ -16,10 +16,11 @@ const KEYS: &str = "Keys of --json: name, path, bytes, tensors, parameters.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = KEYS)]
 pub struct ExportArgs {
-    /// A .bantam file, or weights (.safetensors, .pth, .pt) with --arch
+    /// A .bantam or .onnx file, or weights (.safetensors, .pth, .pt) with --arch
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// What to write: the weights by name, or one file with the network and what it is fed
+    /// What to write: the network in ONNX, its weights by name, or a .bantam file with the network and
+    /// what it is fed
     #[arg(long, value_enum, value_name = "FORMAT")]
     to: TargetArg,
     /// Where to write it; by default beside MODEL, with another extension
@@ -31,6 +32,7 @@ pub struct ExportArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TargetArg {
+    Onnx,
     Safetensors,
     Bantam,
 }
@@ -38,6 +40,7 @@ enum TargetArg {
 impl TargetArg {
     fn target(self) -> (Target, &'static str) {
         match self {
+            TargetArg::Onnx => (Target::Onnx, "onnx"),
             TargetArg::Safetensors => (Target::Safetensors, "safetensors"),
             TargetArg::Bantam => (Target::Bantam, "bantam"),
         }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bantam::inspect::{Capacity, Inspected, Inspection, Port, inspect, inspect_with};
+use bantam::inspect::{Capacity, Inspected, Inspection, OpCount, Port, inspect, inspect_with};
 use bantam::{Error, ErrorKind, Result, report};
 
 use crate::args::{ArchArgs, Global};
@@ -13,6 +13,7 @@ use crate::values::{grouped, percent};
 
 const KEYS: &str = "Keys of --json: name, format, architecture, fits, bytes, ledger[].{part, bytes}, \
 which sum to bytes, inputs[] and outputs[].{name, dtype, shape}, ops[].{op, count}, \
+onnx.{ir_version, producer, opsets[].{domain, version}, operators[].{op, count}}, \
 layers[].{name, op, shape, parameters, nonzero, macs, bits}, \
 weights[].{name, stored, shape, elements, nonzero}, input.{kind, shape, columns}, \
 target.{name, kind, classes}, parameters, nonzero, macs, notes, notices, graph, \
@@ -26,7 +27,7 @@ fn after_help() -> String {
 #[derive(Debug, clap::Args)]
 #[command(after_help = after_help())]
 pub struct InspectArgs {
-    /// A .bantam file, or weights (.safetensors, .pth, .pt)
+    /// A .bantam or .onnx file, or weights (.safetensors, .pth, .pt)
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     #[command(flatten)]
@@ -126,16 +127,26 @@ fn about(i: &Inspection) -> Vec<(&'static str, String)> {
         ),
     ));
     if !i.layers.is_empty() {
+        let known = i.layers.iter().all(|l| l.macs.is_some());
+        let least = if known { "" } else { "at least " };
         about.push((
             "work",
-            format!("{} multiply-adds a sample", grouped(i.macs)),
+            format!("{least}{} multiply-adds a sample", grouped(i.macs)),
         ));
-        let ops: Vec<String> = i
-            .ops
-            .iter()
-            .map(|o| format!("{} {}", o.count, o.op))
+        about.push(("operators", counts(&i.ops)));
+    }
+    if let Some(onnx) = &i.onnx {
+        let opsets = onnx.opsets.iter();
+        let opsets: Vec<String> = opsets
+            .map(|o| format!("{} {}", o.domain, o.version))
             .collect();
-        about.push(("operators", ops.join(", ")));
+        about.push(("operator sets", opsets.join(", ")));
+        about.push(("in the file", counts(&onnx.operators)));
+        let by = match onnx.producer.as_str() {
+            "" => String::new(),
+            producer => format!(", written by {producer}"),
+        };
+        about.push(("ONNX", format!("version {}{by}", onnx.ir_version)));
     }
     let port = |p: &Port| format!("{}: {} [{}]", p.name, p.dtype, p.shape.join(", "));
     about.extend(i.inputs.iter().map(|p| ("in", port(p))));
@@ -172,6 +183,15 @@ fn about(i: &Inspection) -> Vec<(&'static str, String)> {
     about
 }
 
+/// `12 Relu, 1 Softmax`.
+fn counts(ops: &[OpCount]) -> String {
+    let ops: Vec<String> = ops
+        .iter()
+        .map(|o| format!("{} {}", o.count, o.op))
+        .collect();
+    ops.join(", ")
+}
+
 fn layers(i: &Inspection) -> String {
     let n = |n: usize| grouped(n as u64);
     let titles = [
@@ -185,7 +205,14 @@ fn layers(i: &Inspection) -> String {
     ];
     let mut layers = vec![titles.map(str::to_owned).to_vec()];
     layers.extend(i.layers.iter().map(|l| {
-        let shape: Vec<String> = l.shape.iter().map(usize::to_string).collect();
+        let shape = match &l.shape {
+            Some(shape) => shape
+                .iter()
+                .map(usize::to_string)
+                .collect::<Vec<_>>()
+                .join(" x "),
+            None => "?".to_owned(),
+        };
         let weighty = |text: String| {
             if l.parameters > 0 {
                 text
@@ -196,11 +223,11 @@ fn layers(i: &Inspection) -> String {
         vec![
             l.name.clone(),
             l.op.clone(),
-            shape.join(" x "),
+            shape,
             weighty(n(l.parameters)),
             weighty(n(l.nonzero)),
             weighty(l.bits.to_string()),
-            grouped(l.macs),
+            l.macs.map_or_else(|| "?".to_owned(), grouped),
         ]
     }));
     columns(&layers)

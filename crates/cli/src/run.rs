@@ -31,7 +31,7 @@ minimum, maximum, mean, not_finite}.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = OUTPUT)]
 pub struct RunArgs {
-    /// A .bantam file, or weights (.safetensors, .pth, .pt) with --arch
+    /// A .bantam or .onnx file, or weights (.safetensors, .pth, .pt) with --arch
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Like the training data: a table (`-` for CSV from stdin), images, IDX or NumPy files

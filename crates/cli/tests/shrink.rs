@@ -81,14 +81,21 @@ fn what_is_allowed_is_written_and_answers_alike() {
         assert!(drop > 0.0 && drop < 0.1, "{json}");
         assert_eq!(json["layers"], 4);
         let trials = json["trials"].as_array().unwrap();
-        assert_eq!(trials.len(), 12, "three ranges, two biases, even channels or not");
+        assert_eq!(
+            trials.len(),
+            12,
+            "three ranges, two biases, even channels or not"
+        );
         let least = trials.iter().map(|t| t["drop"].as_f64().unwrap());
         let least = least.fold(f64::INFINITY, f64::min);
         let chosen = json["chosen"].as_u64().unwrap() as usize;
         assert_eq!(trials[chosen]["drop"].as_f64(), Some(least));
         if ran.code != Some(0) {
             // On a machine where bytes are slower this is what it must say.
-            assert!(ran.stderr.contains("it is slower on this machine"), "{ran:?}");
+            assert!(
+                ran.stderr.contains("it is slower on this machine"),
+                "{ran:?}"
+            );
             continue;
         }
         let (before, after) = (&json["before"], &json["after"]);
@@ -105,7 +112,14 @@ fn mistakes_are_named() {
     let folder = folder();
     folder.put("one.idx", common::idx(&[1, 28, 28], &[7; 784]));
     let args = |data: &'static str| {
-        ["shrink", "w.safetensors", "--arch", "lenet-5-caffe", "--data", data]
+        [
+            "shrink",
+            "w.safetensors",
+            "--arch",
+            "lenet-5-caffe",
+            "--data",
+            data,
+        ]
     };
     let cases: [(&[&str], &str); 3] = [
         (&args("none.idx"), "none.idx"),

@@ -315,7 +315,8 @@ fn survives(pool: &Pool, x: &[f64]) -> bool {
 
 /// Whether a convolution of a plane of one value gives one value everywhere.
 fn unpadded(conv: &Conv, x: &[f64]) -> bool {
-    conv.padding == [0; 4] || x.iter().all(|&v| v == 0.0)
+    let none = conv.padding == [0; 4] && conv.depth.padding == [0; 2];
+    none || x.iter().all(|&v| v == 0.0)
 }
 
 /// What each reader would add to its bias for a constant unit; `None` when the unit is not constant

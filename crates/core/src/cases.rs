@@ -1,6 +1,7 @@
 //! The one list of operator cases. Every executor, the gradient pass and every file format run it;
 //! an operator is not there until it has a row here.
 
+use crate::op::conv::Depth;
 use crate::op::elementwise::UnaryKind;
 use crate::op::index::Combine;
 use crate::op::layout::{Fill, SliceRange};
@@ -381,6 +382,56 @@ fn windows(l: &mut List) {
             values(&[2, 3, 2, 3], 2),
             values(&[3], 3),
         ],
+        false,
+    );
+    let deep = Conv {
+        stride: [2, 1],
+        padding: [1, 0, 0, 1],
+        depth: Depth {
+            stride: 2,
+            padding: [1, 0],
+            ..Depth::default()
+        },
+        ..Conv::default()
+    };
+    l.op(
+        "conv of three axes",
+        Op::Conv(deep),
+        &[&[2, 2, 4, 5, 3], &[3, 2, 2, 3, 2], &[3]],
+    );
+    let deep = Conv {
+        depth: Depth {
+            padding: [0, 0],
+            extra: 1,
+            ..deep.depth
+        },
+        role: ConvRole::Transposed { extra: [1, 0] },
+        ..deep
+    };
+    l.with(
+        "transposed conv of three axes",
+        Op::Conv(deep),
+        vec![
+            values(&[1, 2, 2, 3, 3], 1),
+            values(&[2, 3, 2, 2, 3], 2),
+            values(&[3], 3),
+        ],
+        false,
+    );
+    let op = Window {
+        kind: WindowKind::Max {
+            column_major: false,
+        },
+        kernel: vec![2, 2, 3],
+        stride: vec![1, 2, 2],
+        padding: vec![[1, 0], [0, 0], [1, 1]],
+        dilation: vec![1, 1, 1],
+        ceil: false,
+    };
+    l.with(
+        "max pool of three axes",
+        Op::Window(op),
+        vec![values(&[1, 2, 3, 4, 5], 1)],
         false,
     );
     for kind in [

@@ -7,7 +7,6 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::known::{Outcome, State, settle};
 use crate::op::{Cost, Op, Type};
 use crate::{DType, Error, ErrorKind, Result, Weight};
 
@@ -146,6 +145,25 @@ impl Graph {
             .find(|p| self.value_name(p.value) == name)
     }
 
+    /// The graphs inside its nodes: the node, what the graph is to it, and the graph.
+    pub fn held(&self) -> impl Iterator<Item = (&Node, &'static str, &Graph)> {
+        self.nodes.iter().flat_map(|node| {
+            let graphs = match &node.op {
+                Op::Control(control) => control.graphs(),
+                _ => Vec::new(),
+            };
+            graphs.into_iter().map(move |(what, g)| (node, what, g))
+        })
+    }
+
+    /// The weights, and after them those of the graphs inside its nodes, and inside theirs.
+    pub fn all_parameters(&self) -> Vec<&Parameter> {
+        let mut all: Vec<&Parameter> = self.parameters.iter().collect();
+        self.held()
+            .for_each(|(_, _, g)| all.extend(g.all_parameters()));
+        all
+    }
+
     /// The node that defines `value`, if one does.
     pub fn producer(&self, value: ValueId) -> Option<&Node> {
         self.nodes.iter().find(|n| n.outputs.contains(&value))
@@ -213,33 +231,6 @@ impl Graph {
             .into_iter()
             .map(|t| t.expect("every value has a definition"))
             .collect())
-    }
-
-    /// Types of all values as far as they follow from the input types and small constants. Errs as
-    /// [`Graph::infer`], but not for what depends on values.
-    pub fn infer_partly(&self, inputs: &[Type]) -> Result<Vec<Option<Type>>> {
-        /// Shapes and axes are computed with few numbers; more are not looked at.
-        const BUDGET: usize = 4096;
-        self.check_inputs(inputs)?;
-        let mut state = State::new(self, Some(inputs), BUDGET);
-        for node in &self.nodes {
-            let known: Vec<_> = node.inputs.iter().map(|v| state.known(v.index())).collect();
-            let types = match settle(&node.op, &known, BUDGET).map_err(|e| e.at(&node.name))? {
-                Outcome::Unknown => continue,
-                Outcome::Constants(values) => {
-                    for (v, t) in node.outputs.iter().zip(values) {
-                        state.set_constant(v.index(), t);
-                    }
-                    continue;
-                }
-                Outcome::Types(types) => types,
-                Outcome::Becomes(mut ops, _) => ops.pop().map_or(Vec::new(), |last| last.1),
-            };
-            for (v, t) in node.outputs.iter().zip(types) {
-                state.types[v.index()] = Some(t);
-            }
-        }
-        Ok(state.types)
     }
 
     /// Element types of all values, by [`ValueId::index`].
@@ -535,6 +526,11 @@ impl GraphBuilder {
     /// The value that the next call that defines one will give.
     pub fn next_value(&self) -> ValueId {
         ValueId(u32::try_from(self.graph.values.len()).expect("fewer than 2^32 values"))
+    }
+
+    /// The name of a value.
+    pub fn name(&self, value: ValueId) -> &str {
+        self.graph.value_name(value)
     }
 
     /// Gives the only output of the node that defines `value`, and the node, another name; says no

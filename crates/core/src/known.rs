@@ -4,8 +4,83 @@
 use std::borrow::Cow;
 
 use crate::op::late::{Known, Resolved};
-use crate::op::{Op, Type};
+use crate::op::{Cost, Op, Type};
 use crate::{Graph, Result, Tensor};
+
+/// What can be told of a graph before it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlook {
+    /// Types of values, by [`ValueId::index`](crate::ValueId::index).
+    pub types: Vec<Option<Type>>,
+    /// Costs of nodes; of one that is settled before anything runs, nothing.
+    pub costs: Vec<Option<Cost>>,
+}
+
+impl Graph {
+    /// Types of all values as far as they follow from the input types and small constants. Errs as
+    /// [`Graph::infer`], but not for what depends on values.
+    pub fn infer_partly(&self, inputs: &[Type]) -> Result<Vec<Option<Type>>> {
+        Ok(self.outlook(Some(inputs))?.types)
+    }
+
+    /// Types and costs as far as they follow from constants, and from input types where they are
+    /// given. Errs when a node does not accept what it is known to be given.
+    pub fn outlook(&self, inputs: Option<&[Type]>) -> Result<Outlook> {
+        /// Shapes and axes are computed with few numbers; more are not looked at.
+        const BUDGET: usize = 4096;
+        if let Some(inputs) = inputs {
+            self.check_inputs(inputs)?;
+        }
+        let mut state = State::new(self, inputs, BUDGET);
+        let mut costs = Vec::with_capacity(self.nodes().len());
+        for node in self.nodes() {
+            let known: Vec<_> = node.inputs.iter().map(|v| state.known(v.index())).collect();
+            let outcome = settle(&node.op, &known, BUDGET).map_err(|e| e.at(&node.name))?;
+            let types = match outcome {
+                Outcome::Unknown => {
+                    costs.push(None);
+                    continue;
+                }
+                Outcome::Constants(values) => {
+                    costs.push(Some(Cost::default()));
+                    for (v, t) in node.outputs.iter().zip(values) {
+                        state.set_constant(v.index(), t);
+                    }
+                    continue;
+                }
+                Outcome::Types(types) => {
+                    let inputs: Vec<Type> = known.iter().filter_map(|k| k.t.cloned()).collect();
+                    costs.push(Some(node.op.cost(&inputs, &types)));
+                    types
+                }
+                Outcome::Becomes(mut ops, read) => {
+                    let read = read.iter().filter_map(|&i| known[i].t.cloned()).collect();
+                    costs.push(Some(cost_of(&ops, read)));
+                    ops.pop().map_or(Vec::new(), |last| last.1)
+                }
+            };
+            for (v, t) in node.outputs.iter().zip(types) {
+                state.types[v.index()] = Some(t);
+            }
+        }
+        Ok(Outlook {
+            types: state.types,
+            costs,
+        })
+    }
+}
+
+/// The cost of operators that read one another, the first of them `inputs`.
+fn cost_of(ops: &[(Op, Vec<Type>)], mut inputs: Vec<Type>) -> Cost {
+    let mut sum = Cost::default();
+    for (op, outputs) in ops {
+        let cost = op.cost(&inputs, outputs);
+        sum.macs += cost.macs;
+        sum.bytes += cost.bytes;
+        inputs = outputs[..1].to_vec();
+    }
+    sum
+}
 
 /// What an operator gives, from what is known of its inputs.
 #[derive(Debug)]
@@ -31,7 +106,7 @@ pub fn settle(op: &Op, inputs: &[Known], budget: usize) -> Result<Outcome> {
             }
             _ => Ok(Outcome::Unknown),
         },
-        Op::Late(late) => match late.resolve(inputs)? {
+        Op::Late(late) => match late.resolve(inputs, budget)? {
             None => Ok(Outcome::Unknown),
             Some(Resolved::Constant(t)) => Ok(Outcome::Constants(vec![t])),
             Some(Resolved::Chain(ops, read)) => chain(ops, &read, inputs, budget),

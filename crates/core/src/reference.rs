@@ -1,5 +1,6 @@
 //! The slow twin of every executor: evaluates a [`Graph`] node by node in `f64`.
 
+use crate::op::late::MAX_CONSTANT;
 use crate::op::late::{Known, Resolved};
 use crate::op::{Op, Type};
 use crate::{DType, Data, Error, Graph, Result, Tensor};
@@ -136,7 +137,10 @@ fn apply(op: &Op, args: &[&Tensor], in_f64: bool) -> Result<Vec<Tensor>> {
                     value: Some(v),
                 })
                 .collect();
-            match late.resolve(&known)?.expect("everything is known") {
+            match late
+                .resolve(&known, MAX_CONSTANT)?
+                .expect("everything is known")
+            {
                 Resolved::Constant(t) => Ok(vec![if in_f64 { t.cast(wide(t.dtype())) } else { t }]),
                 Resolved::Chain(ops, read) => {
                     let first: Vec<&Tensor> = read.iter().map(|&i| args[i]).collect();

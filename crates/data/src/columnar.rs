@@ -509,7 +509,14 @@ mod tests {
         };
         let path = dir.path().join("bad.parquet");
         let mut rng = crate::rng::Rng::new(2, 2);
-        for round in 0..2000 {
+        let seconds = std::env::var("BANTAM_FUZZ_SECONDS");
+        let seconds: u64 = seconds.ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+        let (time, start) = (
+            std::time::Duration::from_secs(seconds),
+            std::time::Instant::now(),
+        );
+        let mut round = 0;
+        while round < 2000 || start.elapsed() < time {
             let mut bytes = good.clone();
             if round % 4 == 0 {
                 bytes.truncate(rng.below(bytes.len() as u64) as usize);
@@ -527,6 +534,7 @@ mod tests {
             } else {
                 assert_ne!(round % 4, 0, "a truncated file was read");
             }
+            round += 1;
         }
     }
 }

@@ -1,14 +1,24 @@
 //! Damaged files: thousands of them, and not one panic. A file that is cut off is an error.
+//!
+//! Every run tries the same ones; `BANTAM_FUZZ_SECONDS=600` goes on with others for that time.
 
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bantam_data::{ReadOptions, Rng, load, read_npy, read_npz, read_table};
 
+/// Kinds of files below, which share the time.
+const KINDS: u32 = 6;
+
 /// Cuts off or changes up to four bytes of `good`, and calls `read` on what is left.
 fn damage(seed: u64, rounds: u64, good: &[u8], mut read: impl FnMut(&[u8], bool)) {
+    let seconds = std::env::var("BANTAM_FUZZ_SECONDS");
+    let seconds: u64 = seconds.ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    let (time, start) = (Duration::from_secs(seconds) / KINDS, Instant::now());
     let mut rng = Rng::new(seed, 0);
-    for round in 0..rounds {
+    let mut round = 0;
+    while round < rounds || start.elapsed() < time {
         let mut bytes = good.to_vec();
         let cut = round % 3 == 0;
         if cut {
@@ -24,7 +34,9 @@ fn damage(seed: u64, rounds: u64, good: &[u8], mut read: impl FnMut(&[u8], bool)
             }
         }
         read(&bytes, cut);
+        round += 1;
     }
+    println!("kind {seed}: {round} mutations");
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -34,9 +34,11 @@
 //! | byte | definition | then |
 //! |---|---|---|
 //! | 0 | the end | the number of outputs and each, as its distance from the end |
-//! | 1 | input | element type (0 `f32`, 1 `f64`, 2 `i64`, 3 `u8`), axes: 0 for `n`, 1 and a name, or the size + 2 |
+//! | 1 | input | element type (0 `f32`, 1 `f64`, 2 `i64`, 3 `u8`, 6 `f16`, 7 `bf16`, 8 `i8`, 9 `i16`, 10 `i32`, 11 `u16`, 12 `u32`, 13 `u64`, 14 `bool`), axes: 0 for `n`, 1 and a name, or the size + 2 |
 //! | 2, 3 | weight, constant | form (an element type, 4 masked, 5 codebook), axes |
 //! | 4 | a node with outputs `name.0` … | their number, then as below |
+//! | 5 | input with free axes | element type, axes: 0 for `n`, 1 and a name, 2 for any size, 3 for any number of axes, or the size + 4 |
+//! | 6 | nothing; only first | the graph need not fit every size of its free axes |
 //! | 8 and up | a node; the byte is the operator's tag | attributes, number of inputs, each as its distance from the next value |
 //!
 //! | tag | operator | attributes |
@@ -63,16 +65,26 @@
 //! | 56–59 | add, subtract, multiply, divide | |
 //! | 64–76 | identity, relu, relu6, leaky relu, elu, sigmoid, tanh, softplus, exp, log, sqrt, abs, neg | slope or depth of 67 and 68 |
 //! | 96–108 | their gradients | same |
+//! | 60–63 | power, maximum, minimum, remainder with the sign of the divisor | |
+//! | 77–93, 109–125 | erf to reciprocal, their gradients | |
+//! | 128 | Cast | element type |
+//! | 129–137 | comparisons and logic, choice, indices, running sums, recurrent layers, resizing, windows, operators that depend on values, search | as listed in the module `attributes` |
+//! | 138, 139 | If, Loop | two graphs; the number of states and a graph: definitions and names, as above |
+//! | 140 | Conv, transposed or over three axes | as listed there |
+//! | 141 | remainder with the sign of the dividend | |
+//! | 142 | other reductions | kind, keep axes, axes |
+//! | 143–147 | Layout: extend, expand, tile, reverse, triangle | as listed there |
 //!
 //! Attributes are varints (signed ones folded: 0, -1, 1, -2, …) or `f32`. The packed numbers are the
 //! normalisation of the schema and, but for profile 0, dense weights and codebooks; the documents of
 //! the modules `floats` and `codebooks` in the source define their bits. In profile 1 and 2, the
 //! levels of matrices come before those of vectors, otherwise weights are in the order of the graph;
-//! under profile 2 they are one code, so no weight can be decoded alone.
+//! under profile 2 they are one code, so no weight can be decoded alone. Weights of graphs inside nodes
+//! follow those of the graph around them.
 //!
 //! # Limits
 //!
-//! At most 65,536 weights, 2²⁰ values, 8 axes, 2³⁰ elements a value, 256 codebook entries and 1 KiB
+//! At most 65,536 weights, 2²⁰ values, 16 graphs inside each other, 8 axes, 2³⁰ elements a value, 256 codebook entries and 1 KiB
 //! a name; what a caller of [`read`] is ready to take on besides is in [`ReadLimits`]. Refused are
 //! also graphs that no builder makes, attributes that are not a number, and empty codes.
 
@@ -85,6 +97,7 @@ use bantam_core::schema::Schema;
 use bantam_core::{Data, Graph, Weight};
 use crc32fast::Hasher;
 
+mod attributes;
 mod codebooks;
 mod coded;
 mod floats;
@@ -243,7 +256,7 @@ fn verify(file: &[u8], model: &Model) -> Result<()> {
     let limits = ReadLimits {
         max_elements: model
             .graph
-            .parameters()
+            .all_parameters()
             .iter()
             .map(|p| p.weight.len() as u64)
             .sum(),
@@ -524,7 +537,7 @@ impl Header {
         source.mark("notes");
         let n_numbers = source.size()?;
         source.mark("lengths");
-        let slots: Vec<&Slot> = skeleton.slots().map(|(_, slot)| slot).collect();
+        let slots: Vec<&Slot> = skeleton.slots().into_iter().map(|(_, slot)| slot).collect();
         let plan = match coder {
             Coder::Store => Plan::Stored {
                 n_entries: store::read_header(&mut source, &slots)?,
@@ -630,7 +643,7 @@ fn read_counted(file: &[u8], limits: &ReadLimits, ledger: Option<&mut Counter>) 
         payload: frame.payload,
         crc: frame.payload_crc,
         n_numbers: header.n_numbers,
-        slots: header.skeleton.slots().collect(),
+        slots: header.skeleton.slots(),
         counter: ledger.is_some().then(Counter::default),
     };
     let (schema, weights, number_marks) = match &header.plan {

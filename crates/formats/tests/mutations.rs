@@ -1,16 +1,22 @@
-//! Good files of weights, damaged at random: an error or tensors, but no panic and no endless loop.
+//! Good files, damaged at random: an error or a network, but no panic and no endless loop.
 //!
-//! Every run tries 10,000 mutations of each form, the same ones. `BANTAM_FUZZ_SECONDS=600` goes on
-//! with others for that time.
+//! Every run tries thousands of mutations of each form, the same ones. `BANTAM_FUZZ_SECONDS=600` goes on
+//! with others for that time, `BANTAM_FUZZ_ONE=ONNX:7` does one again. Checksums are made right again after the damage, so that it reaches what
+//! is behind them.
 
 mod common;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bantam_formats::weights;
+use bantam_codec::bytes::{decode_bytes, encode_bytes};
+use bantam_codec::varint;
+use bantam_core::{Graph, cases};
+use bantam_formats::bantam::{self, Coder, Model, WriteOptions};
+use bantam_formats::checkpoint::read_checkpoint;
+use bantam_formats::{onnx, weights};
 use common::safetensors;
-
-const MUTATIONS: u64 = 10_000;
+use crc32fast::hash;
 
 const INTERESTING: [u64; 12] = [
     0,
@@ -78,50 +84,195 @@ fn mutate(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
     bytes
 }
 
-fn samples() -> Vec<(&'static str, Vec<u8>)> {
+/// What is damaged, and what reads it.
+struct Target {
+    name: &'static str,
+    seeds: Vec<Vec<u8>>,
+    damage: fn(&[u8], &mut Rng) -> Vec<u8>,
+    read: fn(&[u8]) -> bool,
+    /// Mutations of every run.
+    mutations: u64,
+}
+
+fn targets() -> Vec<Target> {
     let header = r#"{"__metadata__":{"format":"pt"},"a.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]},"c":{"dtype":"I64","shape":[],"data_offsets":[32,40]}}"#;
-    let sample = |bytes: &[u8]| bytes.to_vec();
+    let safetensors = safetensors(header, &[1; 40]);
+    let of_weights = |name, bytes: &[u8]| Target {
+        name,
+        seeds: vec![bytes.to_vec()],
+        damage: mutate,
+        read: |bytes| weights::read(bytes).is_ok(),
+        mutations: 10_000,
+    };
     vec![
-        (
-            "archive",
-            sample(include_bytes!("../src/torch/tests/zip.pt")),
-        ),
-        (
+        of_weights("archive", include_bytes!("../src/torch/tests/zip.pt")),
+        of_weights(
             "archive without checksums",
-            sample(include_bytes!("../src/torch/tests/unchecked.pt")),
+            include_bytes!("../src/torch/tests/unchecked.pt"),
         ),
-        (
-            "legacy",
-            sample(include_bytes!("../src/torch/tests/legacy.pt")),
-        ),
-        (
+        of_weights("legacy", include_bytes!("../src/torch/tests/legacy.pt")),
+        of_weights(
             "legacy of protocol 5",
-            sample(include_bytes!("../src/torch/tests/legacy5.pt")),
+            include_bytes!("../src/torch/tests/legacy5.pt"),
         ),
-        ("safetensors", safetensors(header, &[1; 40])),
+        of_weights("safetensors", &safetensors),
+        Target {
+            name: "checkpoint",
+            seeds: vec![safetensors],
+            damage: mutate,
+            read: |bytes| {
+                let file = scratch();
+                std::fs::write(&file, bytes).unwrap();
+                read_checkpoint(&file).is_ok()
+            },
+            mutations: 1_000,
+        },
+        Target {
+            name: "ONNX",
+            seeds: graphs()
+                .iter()
+                .filter_map(|g| onnx::write(g).ok())
+                .collect(),
+            damage: mutate,
+            read: |bytes| {
+                let read = onnx::read(bytes, &ONNX_LIMITS);
+                read.is_ok_and(|model| looked_at(&model.graph))
+            },
+            mutations: 10_000,
+        },
+        Target {
+            name: "ONNX tensor",
+            // Two axes, element type, name, and six values.
+            seeds: vec![
+                [&[8, 2, 8, 3, 16, 1, 66, 1, b'w', 74, 24][..], &[1; 24]].concat(),
+                [&[10, 2, 2, 3, 16, 7, 58, 6, 1, 2, 3, 4, 5, 6][..]].concat(),
+            ],
+            damage: mutate,
+            read: |bytes| onnx::read_tensor(bytes, &ONNX_LIMITS).is_ok(),
+            mutations: 10_000,
+        },
+        container("container, stored", Coder::Store),
+        container("container, coded", Coder::ContextMixing),
     ]
 }
 
+impl Target {
+    /// Mutation `i` of the target that is the `stream`-th.
+    fn damaged(&self, stream: usize, i: u64) -> Vec<u8> {
+        let mut rng = Rng(((stream as u64) << 40) + i);
+        let seed = &self.seeds[rng.below(self.seeds.len())];
+        (self.damage)(seed, &mut rng)
+    }
+}
+
+/// Reads one mutation, named as `ONNX:7`, and says how long it took.
+fn alone(targets: &[Target], one: &str) {
+    let (name, i) = one.split_once(':').expect("a name and a number");
+    let stream = targets.iter().position(|t| t.name == name);
+    let stream = stream.expect("a known name");
+    let damaged = targets[stream].damaged(stream, i.parse().expect("a number"));
+    let start = Instant::now();
+    let read = (targets[stream].read)(&damaged);
+    println!("{one}: read {read}, {:?}", start.elapsed());
+}
+
+const ONNX_LIMITS: onnx::ReadLimits = onnx::ReadLimits {
+    file_bytes: 1 << 20,
+    elements: 1 << 20,
+    nodes: 1 << 12,
+};
+
+fn container(name: &'static str, coder: Coder) -> Target {
+    let write = |g: &Graph| bantam::write(&Model::new(g.clone()), &WriteOptions { coder });
+    Target {
+        name,
+        seeds: graphs().iter().map(|g| write(g).unwrap()).collect(),
+        damage: behind_checksums,
+        read: |bytes| {
+            let limits = bantam::ReadLimits {
+                max_elements: 1 << 16,
+                ..bantam::ReadLimits::default()
+            };
+            let read = bantam::read(bytes, &limits);
+            read.is_ok_and(|model| looked_at(&model.graph))
+        },
+        mutations: 10_000,
+    }
+}
+
+/// One graph of each operator, and one with graphs inside.
+fn graphs() -> Vec<Graph> {
+    let mut graphs: Vec<Graph> = cases::all().into_iter().map(|c| c.graph).collect();
+    let choice = include_bytes!("choice.onnx");
+    let choice = onnx::read(choice, &onnx::ReadLimits::default()).unwrap();
+    graphs.push(choice.graph);
+    graphs
+}
+
+/// What any command does first with a network; always yes.
+fn looked_at(graph: &Graph) -> bool {
+    let _ = graph.outlook(Some(&graph.input_types(1)));
+    let _ = graph.outlook(None);
+    graph.to_string().len() + graph.all_parameters().len() > 0
+}
+
+fn scratch() -> PathBuf {
+    let name = format!("bantam-mutations-{}", std::process::id());
+    std::env::temp_dir().join(name)
+}
+
+/// Damage in the header or in the payload of a `.bantam` file, with the checksums made right again.
+fn behind_checksums(file: &[u8], rng: &mut Rng) -> Vec<u8> {
+    const FIXED: usize = 12;
+    let mut rest = &file[FIXED..];
+    let n_header = varint::read(&mut rest).unwrap() as usize;
+    let n_stored = varint::read(&mut rest).unwrap() as usize;
+    let (stored, rest) = rest.split_at(n_stored);
+    let mut header = decode_bytes(stored, n_header).unwrap();
+    let (mut payload, mut crc) = (
+        rest[4..rest.len() - 4].to_vec(),
+        rest[rest.len() - 4..].to_vec(),
+    );
+    // The first byte of a header says how the payload is coded; of what is stored, the bytes are checked.
+    let is_stored = header[0] == 0;
+    if rng.below(3) > 0 || payload.is_empty() {
+        header = mutate(&header, rng);
+    } else {
+        payload = mutate(&payload, rng);
+        if is_stored {
+            crc = hash(&payload).to_le_bytes().to_vec();
+        }
+    }
+    let mut damaged = file[..FIXED].to_vec();
+    let stored = encode_bytes(&header);
+    varint::write(&mut damaged, header.len() as u64);
+    varint::write(&mut damaged, stored.len() as u64);
+    let checked = [&damaged[..], &header].concat();
+    damaged.extend(stored);
+    damaged.extend(hash(&checked).to_le_bytes());
+    damaged.extend(payload);
+    damaged.extend(crc);
+    damaged
+}
+
 #[test]
-fn damaged_files_are_errors_or_tensors() {
-    let seconds = std::env::var("BANTAM_FUZZ_SECONDS")
-        .ok()
-        .and_then(|s| s.parse().ok());
-    let time = Duration::from_secs(seconds.unwrap_or(0));
-    let samples = samples();
-    let tests: Vec<_> = samples
-        .iter()
-        .enumerate()
-        .map(|(stream, (name, bytes))| (*name, bytes, (stream as u64) << 40))
-        .collect();
-    for (name, bytes, stream) in tests {
-        assert!(weights::read(bytes).is_ok(), "{name}");
+fn damaged_files_are_errors_or_networks() {
+    let seconds = std::env::var("BANTAM_FUZZ_SECONDS");
+    let seconds: u64 = seconds.ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    let targets = targets();
+    if let Ok(one) = std::env::var("BANTAM_FUZZ_ONE") {
+        return alone(&targets, &one);
+    }
+    let time = Duration::from_secs(seconds) / targets.len() as u32;
+    for (stream, target) in targets.iter().enumerate() {
+        let name = target.name;
+        let unreadable = target.seeds.iter().position(|s| !(target.read)(s));
+        assert_eq!(unreadable, None, "{name}: a file that is not damaged");
         let start = Instant::now();
         let (mut read, mut tried) = (0u64, 0u64);
-        while tried < MUTATIONS || start.elapsed() < time / samples.len() as u32 {
-            let mutated = mutate(bytes, &mut Rng(stream + tried));
-            let result = std::panic::catch_unwind(|| weights::read(&mutated).is_ok());
-            match result {
+        while tried < target.mutations || start.elapsed() < time {
+            let damaged = target.damaged(stream, tried);
+            match std::panic::catch_unwind(|| (target.read)(&damaged)) {
                 Ok(is_ok) => read += u64::from(is_ok),
                 Err(_) => panic!("{name}: mutation {tried} made the reader panic"),
             }
@@ -134,4 +285,5 @@ fn damaged_files_are_errors_or_tensors() {
         );
         println!("{name}: {tried} mutations, {read} could be read");
     }
+    let _ = std::fs::remove_file(scratch());
 }

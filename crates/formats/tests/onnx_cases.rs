@@ -2,7 +2,8 @@
 //!
 //! `scripts/fetch-onnx-cases.sh` fetches them; without them the test says so and does nothing. The
 //! names of those that pass are in `onnx_cases.txt`: one that is there and does not pass any more is
-//! a failure. `BANTAM_GOLDEN=write` writes the list anew.
+//! a failure. `BANTAM_GOLDEN=write` writes the list anew. A network that passes is also packed and read
+//! again, and written as ONNX and read again: it must come back the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +12,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bantam_core::op::Type;
-use bantam_core::{DType, Data, Tensor};
+use bantam_core::{DType, Data, Graph, Tensor};
+use bantam_formats::bantam::{self, Coder, Model, WriteOptions};
 use bantam_formats::onnx::{self, ReadLimits};
 use bantam_runtime::{Executor, Plan};
 
@@ -115,7 +117,27 @@ fn run(folder: &Path) -> Outcome {
             }
         }
     }
-    Outcome::Passed
+    match comes_back(&model.graph) {
+        Ok(()) => Outcome::Passed,
+        Err(why) => Outcome::Failed(why),
+    }
+}
+
+/// Packed and unpacked, written and read, a graph has the same dump.
+fn comes_back(graph: &Graph) -> Result<(), String> {
+    let options = WriteOptions {
+        coder: Coder::Store,
+    };
+    bantam::write(&Model::new(graph.clone()), &options).map_err(|e| format!("packed: {e}"))?;
+    let bytes = onnx::write(graph).map_err(|e| format!("written: {e}"))?;
+    let again = onnx::read(&bytes, &ReadLimits::default());
+    let again = again.map_err(|e| format!("written and read: {e}"))?.graph;
+    let (before, after) = (graph.to_string(), again.to_string());
+    match before.lines().zip(after.lines()).find(|(a, b)| a != b) {
+        Some((a, b)) => Err(format!("{a:?} comes back as {b:?}")),
+        None if before != after => Err("it comes back longer or shorter".to_owned()),
+        None => Ok(()),
+    }
 }
 
 /// Runs a case apart, so that a panic or an endless loop is an outcome like others.

@@ -9,8 +9,9 @@
 //! networks much larger than this generalise well: large enough to memorise does not mean
 //! that it will overfit.
 
+use bantam_core::graph::Parameter;
 use bantam_core::op::{Layout, Type};
-use bantam_core::{Graph, Op, ValueId, Weight};
+use bantam_core::{DType, Graph, Op, ValueId, Weight};
 
 use crate::bits::order_bits;
 use crate::error::{Error, ErrorKind, Result};
@@ -92,19 +93,31 @@ pub struct NetworkCapacity {
 /// once and is capped by the elements that reach it; a sum or concatenation passes what its inputs
 /// pass together; an embedding stores its table; normalisation stores nothing, because it folds into
 /// its neighbours; pruned weights do not count; weights with a codebook hold no more than the bits they are
-/// written in, which are an index each and the choice of those that remain.
+/// written in, which are an index each and the choice of those that remain. Graphs inside a node count
+/// with all their weights; what is known only when the network runs is no limit.
 ///
-/// Errs when the types of the graph cannot be inferred.
+/// Errs when the parts of the graph do not fit together.
 pub fn network_capacity(graph: &Graph) -> Result<NetworkCapacity> {
-    let types = graph
-        .infer(&graph.input_types(1))
-        .map_err(|e| Error::new(ErrorKind::Graph, e.to_string()).because(e))?;
+    let outlook = graph.outlook(Some(&graph.input_types(1)));
+    // A network need not accept a sample whose free axes are all 1.
+    let types = outlook
+        .or_else(|_| graph.outlook(None))
+        .map_err(|e| Error::new(ErrorKind::Graph, e.to_string()).because(e))?
+        .types;
     let mut reach: Vec<Reach> = vec![None; graph.n_values()];
+    // Values that do not depend on the data, such as integers that become weights, pass nothing.
+    let mut stored = vec![false; graph.n_values()];
+    let own = graph.parameters().iter();
+    own.for_each(|p| stored[p.value.index()] = true);
     let mut layers = Vec::new();
     for node in graph.nodes() {
+        let is_stored = node.inputs.iter().all(|v| stored[v.index()]) && !node.inputs.is_empty();
         let into = passed(&node.op, &node.inputs, &reach);
-        let out_type = &types[node.outputs[0].index()];
-        let own = own_weights(graph, &node.op, &node.inputs);
+        let out_type = types[node.outputs[0].index()].as_ref();
+        let mut own = own_weights(graph, &node.op, &node.inputs);
+        if let Op::Control(control) = &node.op {
+            own.extend(control.graphs().iter().flat_map(|(_, g)| trainable(g)));
+        }
         let weights: u64 = own.iter().map(|w| live(w)).sum();
         let written = own.iter().map(|w| written(w)).sum::<Option<u64>>();
         let bits = weights
@@ -130,7 +143,8 @@ pub fn network_capacity(graph: &Graph) -> Result<NetworkCapacity> {
             out = narrower(into, out_type);
         }
         for output in &node.outputs {
-            reach[output.index()] = out;
+            reach[output.index()] = if is_stored { None } else { out };
+            stored[output.index()] = is_stored;
         }
     }
     let weights = layers.iter().map(|l| l.weights).sum();
@@ -160,7 +174,8 @@ pub fn dense_capacity(sizes: &[usize]) -> u64 {
 type Reach = Option<u64>;
 
 /// At most one bit an element of one sample.
-fn narrower(reach: Reach, t: &Type) -> Reach {
+fn narrower(reach: Reach, t: Option<&Type>) -> Reach {
+    let Some(t) = t else { return reach };
     let elements = t.shape.iter().skip(1).product::<usize>() as u64;
     Some(reach.map_or(elements, |bits| bits.min(elements)))
 }
@@ -207,6 +222,7 @@ fn own_weights<'a>(graph: &'a Graph, op: &Op, inputs: &[ValueId]) -> Vec<&'a Wei
         | Op::Gather(_)
         | Op::Binary(_)
         | Op::Recurrent(_)
+        | Op::Cast(_)
         | Op::Late(_)
         | Op::Control(_) => true,
         Op::Pool(_)
@@ -216,7 +232,6 @@ fn own_weights<'a>(graph: &'a Graph, op: &Op, inputs: &[ValueId]) -> Vec<&'a Wei
         | Op::Reduce(_)
         | Op::Layout(_)
         | Op::Dropout(_)
-        | Op::Cast(_)
         | Op::Logic(_)
         | Op::Select(_)
         | Op::Index(_)
@@ -228,8 +243,21 @@ fn own_weights<'a>(graph: &'a Graph, op: &Op, inputs: &[ValueId]) -> Vec<&'a Wei
         | Op::Loss(_) => false,
     };
     let parameters = graph.parameters().iter();
-    let own = parameters.filter(|p| counts && p.trainable && inputs.contains(&p.value));
+    let own = parameters.filter(|p| counts && is_weight(p) && inputs.contains(&p.value));
     own.map(|p| &p.weight).collect()
+}
+
+/// All weights of a graph inside a node, and of the graphs inside it.
+fn trainable(graph: &Graph) -> Vec<&Weight> {
+    let all = graph.all_parameters().into_iter();
+    all.filter(|p| is_weight(p)).map(|p| &p.weight).collect()
+}
+
+/// Whether a parameter is a weight: training changes it, or it is a matrix of 8-bit integers, to which
+/// training would not go.
+fn is_weight(p: &Parameter) -> bool {
+    let integers = matches!(p.weight.dtype(), DType::I8 | DType::U8);
+    p.trainable || integers && p.weight.shape().len() > 1
 }
 
 /// Bits that a weight is written in, at the least: an index for each value that is not pruned, and which
@@ -265,6 +293,7 @@ fn rule(op: &Op, weights: u64, reach: Reach, written: Option<u64>) -> String {
         Op::Dense(_) => "a bit a weight",
         Op::Conv(_) => "a bit a weight, shared ones once",
         Op::Gather(_) => "a bit an entry of the table",
+        Op::Control(_) => "a bit a weight of the graphs inside",
         _ => "a bit an entry",
     };
     let least = weights.min(reach.unwrap_or(u64::MAX));

@@ -71,7 +71,8 @@ struct Block {
 
 /// The nodes of `graph` in blocks, in running order.
 fn blocks(graph: &Graph) -> Vec<Block> {
-    let types = graph.infer(&graph.input_types(1)).unwrap_or_default();
+    let known = graph.outlook(Some(&graph.input_types(1)));
+    let types = known.map(|k| k.types).unwrap_or_default();
     let mut readers: HashMap<ValueId, usize> = HashMap::new();
     for v in graph
         .nodes()
@@ -95,7 +96,7 @@ fn blocks(graph: &Graph) -> Vec<Block> {
             look: Look::Ends,
             title: format!("input {}", graph.value_name(input.value)),
             rest: Vec::new(),
-            shape: shape(types.get(input.value.index())),
+            shape: shape(types.get(input.value.index()).and_then(Option::as_ref)),
             weights: 0,
             names: Vec::new(),
             inputs: Vec::new(),
@@ -131,7 +132,7 @@ fn blocks(graph: &Graph) -> Vec<Block> {
         if follows.is_some() {
             block.weights += stored;
         }
-        block.shape = shape(types.get(output.index()));
+        block.shape = shape(types.get(output.index()).and_then(Option::as_ref));
         block.names.push(node.name.clone());
         block.is_output |= node.outputs.iter().any(|v| graph.outputs().contains(v));
         for &v in &node.outputs {
@@ -145,7 +146,7 @@ fn block(
     node: &Node,
     made: &[ValueId],
     weights: usize,
-    types: &[Type],
+    types: &[Option<Type>],
     maker: &HashMap<ValueId, usize>,
 ) -> Block {
     let mut inputs: Vec<usize> = made.iter().map(|v| maker[v]).collect();
@@ -199,8 +200,8 @@ fn is_follower(op: &Op) -> bool {
 }
 
 /// The operator and what tells it from others of its kind.
-fn title(node: &Node, types: &[Type]) -> String {
-    let of = |i: usize| node.inputs.get(i).and_then(|v| types.get(v.index()));
+fn title(node: &Node, types: &[Option<Type>]) -> String {
+    let of = |i: usize| types.get(node.inputs.get(i)?.index())?.as_ref();
     match (&node.op, of(1).map(|t| t.shape.as_slice())) {
         (Op::Conv(conv), Some(&[_, per_group, h, w])) => {
             let kind = match (conv.groups, per_group) {

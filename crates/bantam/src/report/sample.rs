@@ -395,10 +395,10 @@ fn layer(
     Layer {
         name: name.to_owned(),
         op: op.to_owned(),
-        shape: shape.to_vec(),
+        shape: Some(shape.to_vec()),
         parameters,
         nonzero,
-        macs,
+        macs: Some(macs),
         bits,
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn layers(layers: &[Layer]) -> String {
         count(parameters),
         count(nonzero),
         share(nonzero, parameters),
-        count(sum(|l| l.macs)),
+        count(sum(|l| l.macs.unwrap_or(0))),
         String::new(),
     ]);
     let heads = [
@@ -86,7 +86,8 @@ pub(super) fn layers(layers: &[Layer]) -> String {
 }
 
 fn row(layer: &Layer) -> Vec<String> {
-    let shape: Vec<_> = layer.shape.iter().map(|&n| count(n as u64)).collect();
+    let sizes = layer.shape.iter().flatten();
+    let shape: Vec<_> = sizes.map(|&n| count(n as u64)).collect();
     let weights = layer.parameters > 0;
     let or_none = |text: String| if weights { text } else { NONE.to_owned() };
     vec![
@@ -100,7 +101,7 @@ fn row(layer: &Layer) -> Vec<String> {
         or_none(count(layer.parameters as u64)),
         or_none(count(layer.nonzero as u64)),
         or_none(share(layer.nonzero as u64, layer.parameters as u64)),
-        count(layer.macs),
+        layer.macs.map_or(NONE.to_owned(), count),
         or_none(layer.bits.to_string()),
     ]
 }

@@ -29,6 +29,16 @@ pub enum Control {
     },
 }
 
+impl Control {
+    /// The graphs it holds, with what they are.
+    pub fn graphs(&self) -> Vec<(&'static str, &Graph)> {
+        match self {
+            Control::If { then, otherwise } => vec![("then", then), ("otherwise", otherwise)],
+            Control::Loop { body, .. } => vec![("body", body)],
+        }
+    }
+}
+
 impl Family for Control {
     fn name(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! 2-D convolution (cross-correlation, as in ONNX `Conv`) and its two gradients.
+//! Convolution over one to three axes (cross-correlation, as in ONNX `Conv`) and its two gradients.
 
 use super::{Family, Type, floats, same_shape};
 use crate::reference::Array;
@@ -32,19 +32,51 @@ pub fn image(x: &[usize]) -> Result<[usize; 4]> {
     }
 }
 
-/// A shape of four axes as one of `rank`, leaving out the rows of an image that has but one.
-fn like_rank(y: [usize; 4], rank: usize) -> Vec<usize> {
-    if rank == 3 {
-        vec![y[0], y[1], y[3]]
-    } else {
-        y.to_vec()
+/// The volume that a convolution works on: an image is a volume of one plane.
+fn volume(x: &[usize]) -> Result<[usize; 5]> {
+    match *x {
+        [n, c, d, h, w] => Ok([n, c, d, h, w]),
+        [n, c, w] => Ok([n, c, 1, 1, w]),
+        [n, c, h, w] => Ok([n, c, 1, h, w]),
+        _ => Err(Error::shape(format!(
+            "expected 3 to 5 axes, found shape {x:?}"
+        ))),
+    }
+}
+
+/// A shape of five axes as one of `rank`, leaving out the planes and rows that it does not have.
+fn like_rank(y: [usize; 5], rank: usize) -> Vec<usize> {
+    [&y[..2], &y[7 - rank..]].concat()
+}
+
+/// What a convolution does along the first of three axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// Step of the window.
+    pub stride: usize,
+    /// Zeros added: before, after.
+    pub padding: [usize; 2],
+    /// Distance between the taps of a window.
+    pub dilation: usize,
+    /// Cells added at the end of `y` of a transposed convolution.
+    pub extra: usize,
+}
+
+impl Default for Depth {
+    fn default() -> Depth {
+        Depth {
+            stride: 1,
+            padding: [0; 2],
+            dilation: 1,
+            extra: 0,
+        }
     }
 }
 
 /// Convolution of `x: [n, c_in, h, w]` with `w: [c_out, c_in / groups, kh, kw]`, optional
 /// `b: [c_out]`, to `y: [n, c_out, oh, ow]`, where
 /// `oh = (h + top + bottom - dilation (kh - 1) - 1) / stride + 1`, rounded down. Without the axes
-/// `h` and `kh` it is a convolution along one axis.
+/// `h` and `kh` it is a convolution along one axis, with `d` and `kd` before them one over volumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv {
     /// Which product.
@@ -57,6 +89,8 @@ pub struct Conv {
     pub dilation: [usize; 2],
     /// Groups of channels convolved apart; `c_in` and `c_out` are multiples of it.
     pub groups: usize,
+    /// The first of three axes; the default where there are fewer.
+    pub depth: Depth,
 }
 
 impl Default for Conv {
@@ -67,7 +101,21 @@ impl Default for Conv {
             padding: [0; 4],
             dilation: [1, 1],
             groups: 1,
+            depth: Depth::default(),
         }
+    }
+}
+
+/// The three entries of a list per axis; fewer axes are the last ones of a volume.
+pub(crate) fn triple<T: Copy>(list: &[T], first: T) -> Result<[T; 3]> {
+    match *list {
+        [only] => Ok([first, first, only]),
+        [a, b] => Ok([first, a, b]),
+        [a, b, c] => Ok([a, b, c]),
+        _ => Err(Error::attribute(format!(
+            "convolution over {} axes: one to three are supported",
+            list.len()
+        ))),
     }
 }
 
@@ -97,9 +145,52 @@ pub fn window_count(
 }
 
 impl Conv {
+    /// A convolution over one to three axes, from its step, the distance between taps, and the zeros
+    /// before and after, each per axis, outermost first.
+    pub fn over(
+        stride: &[usize],
+        dilation: &[usize],
+        padding: &[[usize; 2]],
+        groups: usize,
+    ) -> Result<Conv> {
+        let (stride, dilation) = (triple(stride, 1)?, triple(dilation, 1)?);
+        let [planes, rows, columns] = triple(padding, [0, 0])?;
+        Ok(Conv {
+            role: ConvRole::Forward,
+            stride: [stride[1], stride[2]],
+            dilation: [dilation[1], dilation[2]],
+            padding: [rows[0], columns[0], rows[1], columns[1]],
+            groups,
+            depth: Depth {
+                stride: stride[0],
+                padding: planes,
+                dilation: dilation[0],
+                extra: 0,
+            },
+        })
+    }
+
     /// The same convolution in another role.
     pub fn with_role(self, role: ConvRole) -> Conv {
         Conv { role, ..self }
+    }
+
+    /// Step, padding before, padding after, and distance between taps, along one of three axes.
+    fn axis(&self, a: usize) -> (usize, usize, usize, usize) {
+        let [top, left, bottom, right] = self.padding;
+        match a {
+            0 => {
+                let Depth {
+                    stride,
+                    padding,
+                    dilation,
+                    ..
+                } = self.depth;
+                (stride, padding[0], padding[1], dilation)
+            }
+            1 => (self.stride[0], top, bottom, self.dilation[0]),
+            _ => (self.stride[1], left, right, self.dilation[1]),
+        }
     }
 
     /// Shape of `y` from the shapes of `x` and `w`; errs when they do not fit.
@@ -108,59 +199,72 @@ impl Conv {
             return Err(Error::shape(format!("x {x:?} and w {w:?} differ in axes")));
         }
         let n_axes = x.len();
-        let (x, w) = (&image(x)?, &image(w)?);
+        let (x, w) = (&volume(x)?, &volume(w)?);
         let g = self.groups;
         if g == 0 || !x[1].is_multiple_of(g) || !w[0].is_multiple_of(g) || w[1] != x[1] / g {
             return Err(Error::shape(format!(
-                "x {x:?} and w {w:?} do not fit with groups = {g}: expected w to have {} input \
+                "x {:?} and w {:?} do not fit with groups = {g}: expected w to have {} input \
                  channels and both channel counts to be multiples of groups",
+                like_rank(*x, n_axes),
+                like_rank(*w, n_axes),
                 x[1] / g.max(1)
             )));
         }
-        let [top, left, bottom, right] = self.padding;
-        let oh = window_count(x[2], w[2], self.stride[0], self.dilation[0], top + bottom)?;
-        let ow = window_count(x[3], w[3], self.stride[1], self.dilation[1], left + right)?;
-        Ok(like_rank([x[0], w[0], oh, ow], n_axes))
+        let mut y = [x[0], w[0], 0, 0, 0];
+        for a in 0..3 {
+            let (stride, before, after, dilation) = self.axis(a);
+            y[a + 2] = window_count(
+                x[a + 2],
+                w[a + 2],
+                stride,
+                dilation,
+                before.saturating_add(after),
+            )?;
+        }
+        Ok(like_rank(y, n_axes))
     }
 
     /// Shape of `y` of a transposed convolution.
     pub fn transposed_shape(&self, x: &[usize], w: &[usize]) -> Result<Vec<usize>> {
-        let extra = match self.role {
+        let [rows, columns] = match self.role {
             ConvRole::Transposed { extra } => extra,
             _ => [0; 2],
         };
+        let extra = [self.depth.extra, rows, columns];
         if x.len() != w.len() {
             return Err(Error::shape(format!("x {x:?} and w {w:?} differ in axes")));
         }
         let n_axes = x.len();
-        let (x, w) = (image(x)?, image(w)?);
-        let [top, left, bottom, right] = self.padding;
+        let (x, w) = (volume(x)?, volume(w)?);
         let g = self.groups;
         if g == 0 || x[1] != w[0] || !x[1].is_multiple_of(g) {
             return Err(Error::shape(format!(
-                "x {x:?} and w {w:?} do not fit with groups = {g}"
+                "x {:?} and w {:?} do not fit with groups = {g}",
+                like_rank(x, n_axes),
+                like_rank(w, n_axes)
             )));
         }
-        let size = |a: usize, pads: usize| {
+        let size = |a: usize| {
+            let (stride, before, after, dilation) = self.axis(a);
             let span = w[a + 2]
                 .checked_sub(1)?
-                .checked_mul(self.dilation[a])?
+                .checked_mul(dilation)?
                 .checked_add(1)?;
-            let steps = x[a + 2].checked_sub(1)?.checked_mul(self.stride[a])?;
+            let steps = x[a + 2].checked_sub(1)?.checked_mul(stride)?;
             steps
                 .checked_add(span)?
                 .checked_add(extra[a])?
-                .checked_sub(pads)
+                .checked_sub(before.checked_add(after)?)
                 .filter(|&s| s > 0)
         };
-        match (
-            size(0, top + bottom),
-            size(1, left + right),
-            w[1].checked_mul(g),
-        ) {
-            (Some(h), Some(width), Some(c)) => Ok(like_rank([x[0], c, h, width], n_axes)),
+        match (size(0), size(1), size(2), w[1].checked_mul(g)) {
+            (Some(d), Some(h), Some(width), Some(c)) => {
+                Ok(like_rank([x[0], c, d, h, width], n_axes))
+            }
             _ => Err(Error::shape(format!(
-                "padding takes all of x {x:?} and w {w:?}"
+                "padding takes all of x {:?} and w {:?}",
+                like_rank(x, n_axes),
+                like_rank(w, n_axes)
             ))),
         }
     }
@@ -169,45 +273,59 @@ impl Conv {
     fn for_each_product(&self, x: &[usize], w: &[usize], f: impl FnMut(usize, usize, usize)) {
         let y = self
             .output_shape(x, w)
-            .and_then(|y| image(&y))
             .expect("shapes passed the shape rule");
-        let (x, w) = (
-            image(x).expect("shapes passed the shape rule"),
-            image(w).expect("shapes passed the shape rule"),
-        );
-        self.products(x, w, y, f);
+        let of = |s: &[usize]| volume(s).expect("shapes passed the shape rule");
+        self.products(of(x), of(w), of(&y), f);
     }
 
     /// As [`Conv::for_each_product`], for a given `y`, which may stop short of the end of `x`.
     fn products(
         &self,
-        x: [usize; 4],
-        w: [usize; 4],
-        y: [usize; 4],
+        x: [usize; 5],
+        w: [usize; 5],
+        y: [usize; 5],
         mut f: impl FnMut(usize, usize, usize),
     ) {
         let per_group = w[0] / self.groups;
+        let taps: Vec<[usize; 3]> = places([w[2], w[3], w[4]]).collect();
+        let area = |s: &[usize; 5]| s[2] * s[3] * s[4];
         for n in 0..x[0] {
             for o in 0..w[0] {
                 let first_in = o / per_group * w[1];
-                for (p, q) in (0..y[2]).flat_map(|p| (0..y[3]).map(move |q| (p, q))) {
-                    let iy = ((n * y[1] + o) * y[2] + p) * y[3] + q;
-                    for (c, i, j) in (0..w[1]).flat_map(|c| {
-                        (0..w[2]).flat_map(move |i| (0..w[3]).map(move |j| (c, i, j)))
-                    }) {
-                        let row = p * self.stride[0] + i * self.dilation[0];
-                        let col = q * self.stride[1] + j * self.dilation[1];
-                        let row = row.checked_sub(self.padding[0]).filter(|&r| r < x[2]);
-                        let col = col.checked_sub(self.padding[1]).filter(|&r| r < x[3]);
-                        if let (Some(row), Some(col)) = (row, col) {
-                            let ix = ((n * x[1] + first_in + c) * x[2] + row) * x[3] + col;
-                            f(iy, ix, ((o * w[1] + c) * w[2] + i) * w[3] + j);
+                for (p, at) in places([y[2], y[3], y[4]]).enumerate() {
+                    let iy = (n * y[1] + o) * area(&y) + p;
+                    for c in 0..w[1] {
+                        let plane = (n * x[1] + first_in + c) * area(&x);
+                        for (t, tap) in taps.iter().enumerate() {
+                            if let Some(place) = self.place(&x, at, *tap) {
+                                f(iy, plane + place, (o * w[1] + c) * area(&w) + t);
+                            }
                         }
                     }
                 }
             }
         }
     }
+
+    /// Where in a channel of `x` a tap of the window at `at` is, if it is not on padding.
+    fn place(&self, x: &[usize; 5], at: [usize; 3], tap: [usize; 3]) -> Option<usize> {
+        let mut place = 0;
+        for a in 0..3 {
+            let (stride, before, _, dilation) = self.axis(a);
+            let i = (at[a] * stride + tap[a] * dilation).checked_sub(before)?;
+            if i >= x[a + 2] {
+                return None;
+            }
+            place = place * x[a + 2] + i;
+        }
+        Some(place)
+    }
+}
+
+/// All places of a box, the last axis fastest.
+fn places(size: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
+    let [d, h, w] = size;
+    (0..d).flat_map(move |i| (0..h).flat_map(move |j| (0..w).map(move |k| [i, j, k])))
 }
 
 impl Family for Conv {
@@ -234,6 +352,16 @@ impl Family for Conv {
         }
         if self.groups != 1 {
             a.push(("groups", self.groups.to_string()));
+        }
+        if self.depth != default.depth {
+            let Depth {
+                stride,
+                padding,
+                dilation,
+                extra,
+            } = self.depth;
+            let text = format!("[{stride},{padding:?},{dilation},{extra}]");
+            a.push(("depth", text.replace(' ', "")));
         }
         if let ConvRole::Transposed { extra } = self.role
             && extra != [0; 2]
@@ -298,7 +426,7 @@ impl Family for Conv {
         }
         match self.role {
             ConvRole::Transposed { .. } => {
-                let of = |s: &[usize]| image(s).expect("shapes passed the shape rule");
+                let of = |s: &[usize]| volume(s).expect("shapes passed the shape rule");
                 self.products(
                     of(&outputs[0].shape),
                     of(&b.shape),

@@ -11,8 +11,9 @@ mod tidy;
 pub use batch_norm::fold_batch_norms;
 pub use common::merge_common;
 pub use specialise::{fold_constants, specialise};
-pub use tidy::{drop_dead, drop_identities};
+pub use tidy::{drop_dead, drop_identities, order_parameters};
 
+use crate::graph::Parameter;
 use crate::{Graph, GraphBuilder, Node, Result, ValueId};
 
 /// Every pass of this module but [`specialise`], until none changes the graph any more.
@@ -62,16 +63,19 @@ impl<'g> Rebuild<'g> {
     /// Declares the parameters that `needed` says are read.
     fn parameters(&mut self, needed: &[bool]) {
         for p in self.graph.parameters() {
-            if !needed[p.value.index()] {
-                continue;
+            if needed[p.value.index()] {
+                self.parameter(p);
             }
-            let name = self.graph.value_name(p.value);
-            let id = match p.trainable {
-                true => self.b.weight(name, p.weight.clone()),
-                false => self.b.constant(name, p.weight.clone()),
-            };
-            self.new[p.value.index()] = Some(id);
         }
+    }
+
+    fn parameter(&mut self, p: &Parameter) {
+        let name = self.graph.value_name(p.value);
+        let id = match p.trainable {
+            true => self.b.weight(name, p.weight.clone()),
+            false => self.b.constant(name, p.weight.clone()),
+        };
+        self.new[p.value.index()] = Some(id);
     }
 
     fn get(&self, old: ValueId) -> ValueId {

@@ -3,7 +3,7 @@
 use super::{Rebuild, needed};
 use crate::op::elementwise::UnaryKind;
 use crate::op::{Dropout, Op, Unary};
-use crate::{Graph, Result};
+use crate::{Graph, Node, Result};
 
 /// The graph without nodes and parameters that no output needs.
 pub fn drop_dead(graph: &Graph) -> Result<Graph> {
@@ -15,6 +15,27 @@ pub fn drop_dead(graph: &Graph) -> Result<Graph> {
             r.copy(node);
         }
     }
+    r.finish()
+}
+
+/// As [`drop_dead`], and with the parameters in the order in which nodes first read them.
+pub fn order_parameters(graph: &Graph) -> Result<Graph> {
+    let needed = needed(graph);
+    let mut r = Rebuild::new(graph);
+    let live = |n: &&Node| n.outputs.iter().any(|v| needed[v.index()]);
+    let nodes = || graph.nodes().iter().filter(live);
+    let mut order = vec![None; graph.n_values()];
+    let read = nodes().flat_map(|n| &n.inputs).chain(graph.outputs());
+    for (place, v) in read.enumerate() {
+        order[v.index()].get_or_insert(place);
+    }
+    let mut parameters: Vec<_> = graph.parameters().iter().collect();
+    parameters.retain(|p| order[p.value.index()].is_some());
+    parameters.sort_by_key(|p| order[p.value.index()]);
+    for p in parameters {
+        r.parameter(p);
+    }
+    nodes().for_each(|node| r.copy(node));
     r.finish()
 }
 

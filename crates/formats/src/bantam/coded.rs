@@ -13,7 +13,7 @@ use crc32fast::Hasher;
 
 use super::codebooks::{CodebookReader, CodebookWriter, is_in_order, n_negative};
 use super::floats::{Bits, read_block, write_block};
-use super::graph::{Form, Slot};
+use super::graph::{Form, Slot, named_weights};
 use super::layout::{self, Layout};
 use super::text::{Part, Sink, Source};
 use super::{Coder, Payload};
@@ -72,20 +72,12 @@ pub(super) fn write(
     hasher: &mut Hasher,
 ) -> Result<Vec<u8>> {
     let mut codebooks = CodebookWriter::default();
-    for p in graph.parameters() {
-        let name = graph.value_name(p.value);
-        write_numbers(&p.weight, numbers, &mut codebooks).map_err(|e| e.at(format!("{name:?}")))?;
+    let all = named_weights(graph);
+    for &(name, weight) in &all {
+        write_numbers(weight, numbers, &mut codebooks).map_err(|e| e.at(format!("{name:?}")))?;
     }
-    let parameters = graph.parameters();
-    let order = order(
-        parameters
-            .iter()
-            .map(|p| (Form::of(&p.weight), p.weight.shape())),
-    );
-    let mut coded: Vec<Levels> = order
-        .iter()
-        .map(|&i| levels(&parameters[i].weight))
-        .collect();
+    let order = order(all.iter().map(|(_, w)| (Form::of(w), w.shape())));
+    let mut coded: Vec<Levels> = order.iter().map(|&i| levels(all[i].1)).collect();
     let mut payload = Vec::new();
     if coder == Coder::ContextMixing {
         let mut previous_rows = None;

@@ -7,10 +7,10 @@
 use std::collections::BTreeSet;
 
 use bantam_core::graph::{Input, Parameter};
-use bantam_core::op::Type;
+use bantam_core::op::{Control, Type};
 use bantam_core::{DType, Dim, Graph, GraphBuilder, Node, Op, ValueId, Weight};
 
-use super::ops::{FIRST_TAG, read_op, write_op};
+use super::ops::{FIRST_TAG, IF, LOOP, read_op, tag, write_op};
 use super::text::{Sink, Source};
 use super::{ReadLimits, names};
 use crate::{Error, Result};
@@ -22,7 +22,9 @@ const MAX_TENSORS: usize = 65_536;
 /// Most values of a graph.
 const MAX_VALUES: usize = 1 << 20;
 /// Most outputs of a node.
-const MAX_OUTPUTS: usize = 8;
+const MAX_OUTPUTS: usize = 64;
+/// Deepest nesting of graphs inside nodes.
+const MAX_DEPTH: usize = 16;
 /// Most different symbolic sizes.
 const MAX_SYMBOLS: usize = 256;
 /// Most elements of a value that a node makes from two samples: shape arithmetic stays far from
@@ -34,6 +36,8 @@ const INPUT: u8 = 1;
 const WEIGHT: u8 = 2;
 const CONSTANT: u8 = 3;
 const MANY_OUTPUTS: u8 = 4;
+const OPEN_INPUT: u8 = 5;
+const OPEN: u8 = 6;
 
 /// How the values of a weight are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +72,7 @@ impl Form {
     }
 }
 
-fn dtype_code(dtype: DType) -> u8 {
+pub(super) fn dtype_code(dtype: DType) -> u8 {
     match dtype {
         DType::F32 => 0,
         DType::F64 => 1,
@@ -87,7 +91,7 @@ fn dtype_code(dtype: DType) -> u8 {
     }
 }
 
-fn read_dtype(code: u8) -> Result<DType> {
+pub(super) fn read_dtype(code: u8) -> Result<DType> {
     let mut all = DType::ALL.iter().copied();
     all.find(|&dtype| dtype_code(dtype) == code)
         .ok_or_else(|| Error::corrupt(format!("unknown element type {code}")))
@@ -116,6 +120,145 @@ impl Slot {
     }
 }
 
+/// What a node does.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Action {
+    Plain(Op),
+    /// One graph or the other.
+    If(Box<[Skeleton; 2]>),
+    Loop {
+        n_states: usize,
+        body: Box<Skeleton>,
+    },
+}
+
+impl Action {
+    fn of(op: &Op) -> Result<Action> {
+        Ok(match op {
+            Op::Control(Control::If { then, otherwise }) => {
+                Action::If(Box::new([Skeleton::of(then)?, Skeleton::of(otherwise)?]))
+            }
+            Op::Control(Control::Loop { body, n_states }) => Action::Loop {
+                n_states: *n_states,
+                body: Box::new(Skeleton::of(body)?),
+            },
+            op => Action::Plain(op.clone()),
+        })
+    }
+
+    pub(super) fn tag(&self) -> u8 {
+        match self {
+            Action::Plain(op) => tag(op),
+            Action::If(_) => IF,
+            Action::Loop { .. } => LOOP,
+        }
+    }
+
+    /// As [`Op::name`].
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Action::Plain(op) => op.name(),
+            Action::If(_) => "If",
+            Action::Loop { .. } => "Loop",
+        }
+    }
+
+    /// The graphs inside.
+    fn held(&self) -> &[Skeleton] {
+        match self {
+            Action::Plain(_) => &[],
+            Action::If(both) => &both[..],
+            Action::Loop { body, .. } => std::slice::from_ref(body),
+        }
+    }
+
+    fn write(&self, sink: &mut Sink) -> Result<()> {
+        match self {
+            Action::Plain(op) => return write_op(sink, op),
+            Action::If(_) => sink.byte(IF),
+            Action::Loop { n_states, .. } => {
+                sink.byte(LOOP);
+                sink.size(*n_states)?;
+            }
+        }
+        self.held().iter().try_for_each(|g| {
+            g.write_definitions(sink)?;
+            names::write(sink, g)
+        })
+    }
+
+    fn read(source: &mut Source<'_>, tag: u8, seen: &mut Seen) -> Result<Action> {
+        Ok(match tag {
+            IF => Action::If(Box::new([seen.inside(source)?, seen.inside(source)?])),
+            LOOP => Action::Loop {
+                n_states: source.size()?,
+                body: Box::new(seen.inside(source)?),
+            },
+            tag => Action::Plain(read_op(source, tag)?),
+        })
+    }
+
+    fn build(self, weights: &mut dyn Iterator<Item = Weight>) -> Result<Op> {
+        let mut build = |g: Skeleton| g.build_from(weights).map(Box::new);
+        Ok(Op::Control(match self {
+            Action::Plain(op) => return Ok(op),
+            Action::If(both) => {
+                let [then, otherwise] = *both;
+                Control::If {
+                    then: build(then)?,
+                    otherwise: build(otherwise)?,
+                }
+            }
+            Action::Loop { n_states, body } => Control::Loop {
+                body: build(*body)?,
+                n_states,
+            },
+        }))
+    }
+}
+
+/// What was read so far of a graph and of those inside it, against the limits.
+struct Seen<'l> {
+    limits: &'l ReadLimits,
+    n_values: usize,
+    n_tensors: usize,
+    n_elements: u64,
+    depth: usize,
+}
+
+impl Seen<'_> {
+    fn add(&mut self, definition: &Definition) -> Result<()> {
+        self.n_values += definition.n_values();
+        if self.n_values > MAX_VALUES {
+            let (n, most) = (self.n_values as u64, MAX_VALUES as u64);
+            return Err(Error::too_large("values", n, most));
+        }
+        let Definition::Weight(slot) = definition else {
+            return Ok(());
+        };
+        self.n_tensors += 1;
+        if self.n_tensors > MAX_TENSORS {
+            let (n, most) = (self.n_tensors as u64, MAX_TENSORS as u64);
+            return Err(Error::too_large("weights", n, most));
+        }
+        self.n_elements = add_elements(self.n_elements, &slot.shape, self.limits.max_elements)?;
+        Ok(())
+    }
+
+    /// A graph inside a node.
+    fn inside(&mut self, source: &mut Source<'_>) -> Result<Skeleton> {
+        if self.depth >= MAX_DEPTH {
+            let (n, most) = (self.depth as u64 + 1, MAX_DEPTH as u64);
+            return Err(Error::too_large("graphs inside graphs", n, most));
+        }
+        self.depth += 1;
+        let mut skeleton = Skeleton::read_definitions(source, self)?;
+        (skeleton.name, skeleton.names) = names::read(source, &skeleton.definitions)?;
+        self.depth -= 1;
+        Ok(skeleton)
+    }
+}
+
 /// One call of the builder.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Definition {
@@ -125,7 +268,7 @@ pub(super) enum Definition {
     },
     Weight(Slot),
     Node {
-        op: Op,
+        action: Action,
         /// Indices of values.
         inputs: Vec<usize>,
         /// None for one output that is called as the node is.
@@ -153,6 +296,8 @@ pub(super) struct Skeleton {
     /// One for each definition.
     pub(super) names: Vec<String>,
     outputs: Vec<usize>,
+    /// Whether it need not fit every size of its free axes, as a graph of another program.
+    open: bool,
 }
 
 impl Skeleton {
@@ -166,6 +311,7 @@ impl Skeleton {
             definitions: Vec::new(),
             names: Vec::new(),
             outputs: graph.outputs().iter().map(|v| v.index()).collect(),
+            open: is_open(graph),
         };
         let mut next = 0;
         while next < graph.n_values() {
@@ -195,20 +341,37 @@ impl Skeleton {
         Ok(skeleton)
     }
 
-    /// The weights in order, with their names.
-    pub(super) fn slots(&self) -> impl Iterator<Item = (&str, &Slot)> {
-        self.names
-            .iter()
-            .zip(&self.definitions)
-            .filter_map(|(name, d)| match d {
-                Definition::Weight(slot) => Some((name.as_str(), slot)),
-                Definition::Input { .. } | Definition::Node { .. } => None,
-            })
+    /// The weights in order, with their names; after them those of the graphs inside nodes.
+    pub(super) fn slots(&self) -> Vec<(&str, &Slot)> {
+        let mut slots = Vec::new();
+        for (name, definition) in self.names.iter().zip(&self.definitions) {
+            if let Definition::Weight(slot) = definition {
+                slots.push((name.as_str(), slot));
+            }
+        }
+        self.held().for_each(|g| slots.extend(g.slots()));
+        slots
+    }
+
+    /// The graphs inside its nodes.
+    fn held(&self) -> impl Iterator<Item = &Skeleton> {
+        self.definitions.iter().flat_map(|d| match d {
+            Definition::Node { action, .. } => action.held(),
+            Definition::Input { .. } | Definition::Weight(_) => &[],
+        })
     }
 
     /// Appends the skeleton; errs when its shapes are not ones that a reader accepts.
     pub(super) fn write(&self, sink: &mut Sink) -> Result<()> {
         self.check()?;
+        self.write_definitions(sink)?;
+        names::write(sink, self)
+    }
+
+    fn write_definitions(&self, sink: &mut Sink) -> Result<()> {
+        if self.open {
+            sink.byte(OPEN);
+        }
         let mut n_values = 0;
         for (name, definition) in self.names.iter().zip(&self.definitions) {
             write_definition(sink, definition, n_values).map_err(|e| e.at(format!("{name:?}")))?;
@@ -218,82 +381,78 @@ impl Skeleton {
         sink.size(self.outputs.len())?;
         self.outputs
             .iter()
-            .try_for_each(|v| sink.size(n_values - v))?;
-        names::write(sink, self)
+            .try_for_each(|v| sink.size(n_values - v))
     }
 
     pub(super) fn read(source: &mut Source<'_>, limits: &ReadLimits) -> Result<Skeleton> {
+        let mut seen = Seen {
+            limits,
+            n_values: 0,
+            n_tensors: 0,
+            n_elements: 0,
+            depth: 0,
+        };
+        let mut skeleton = Skeleton::read_definitions(source, &mut seen)?;
+        source.mark("graph");
+        (skeleton.name, skeleton.names) = names::read(source, &skeleton.definitions)?;
+        source.mark("names");
+        skeleton.check()?;
+        Ok(skeleton)
+    }
+
+    /// Everything but the names.
+    fn read_definitions(source: &mut Source<'_>, seen: &mut Seen) -> Result<Skeleton> {
         let mut definitions = Vec::new();
-        let (mut n_values, mut n_tensors, mut n_elements) = (0, 0, 0);
+        let mut n_values = 0;
+        let open = source.peek() == Some(OPEN);
+        if open {
+            source.byte()?;
+        }
         loop {
             let code = source.byte()?;
             if code == END {
                 break;
             }
-            let definition = read_definition(source, code, n_values)?;
+            let definition = read_definition(source, code, n_values, seen)?;
             n_values += definition.n_values();
-            if n_values > MAX_VALUES {
-                return Err(Error::too_large(
-                    "values",
-                    n_values as u64,
-                    MAX_VALUES as u64,
-                ));
-            }
-            if let Definition::Weight(slot) = &definition {
-                n_tensors += 1;
-                if n_tensors > MAX_TENSORS {
-                    return Err(Error::too_large(
-                        "weights",
-                        n_tensors as u64,
-                        MAX_TENSORS as u64,
-                    ));
-                }
-                n_elements = add_elements(n_elements, &slot.shape, limits.max_elements)?;
-            }
+            seen.add(&definition)?;
             definitions.push(definition);
         }
         let mut outputs = Vec::new();
         for _ in 0..source.count("outputs", n_values)? {
             outputs.push(back(source, n_values)?);
         }
-        source.mark("graph");
-        let (name, names) = names::read(source, &definitions)?;
-        source.mark("names");
-        let skeleton = Skeleton {
-            name,
+        Ok(Skeleton {
+            name: String::new(),
             definitions,
-            names,
+            names: Vec::new(),
             outputs,
-        };
-        skeleton.check()?;
-        Ok(skeleton)
+            open,
+        })
     }
 
     /// Checks the shapes of all values for two samples, one node after the other, so that no shape
-    /// a node is asked about can overflow.
+    /// a node is asked about can overflow. In an open graph, what is not known is passed over.
     fn check(&self) -> Result<()> {
-        let mut types: Vec<Type> = Vec::new();
+        let mut types: Vec<Option<Type>> = Vec::new();
         let mut symbols = BTreeSet::new();
         for (name, definition) in self.names.iter().zip(&self.definitions) {
             let place = || format!("{name:?}");
             let defined = match definition {
                 Definition::Input { dtype, dims } => {
-                    let named = dims.iter().filter_map(|d| match d {
+                    symbols.extend(dims.iter().filter_map(|d| match d {
                         Dim::Symbol(s) => Some(s.as_str()),
                         Dim::Fixed(_) | Dim::Any | Dim::Rest => None,
-                    });
-                    symbols.extend(named);
-                    let size = |d: &Dim| if let Dim::Fixed(n) = d { *n } else { 2 };
-                    let shape = dims.iter().map(size).collect();
-                    vec![Type {
-                        dtype: *dtype,
-                        shape,
-                    }]
+                    }));
+                    vec![of_two(*dtype, dims)]
                 }
-                Definition::Weight(slot) => vec![Type::new(slot.form.dtype(), &slot.shape)],
-                Definition::Node { op, inputs, .. } => {
-                    let inputs: Vec<Type> = inputs.iter().map(|&v| types[v].clone()).collect();
-                    op.infer(&inputs).map_err(|e| Error::from(e).at(place()))?
+                Definition::Weight(slot) => vec![Some(Type::new(slot.form.dtype(), &slot.shape))],
+                Definition::Node { action, inputs, .. } => {
+                    action.held().iter().try_for_each(Skeleton::check)?;
+                    let inputs: Option<Vec<Type>> =
+                        inputs.iter().map(|&v| types[v].clone()).collect();
+                    self.given(action, inputs, definition.n_values())
+                        .map_err(|e| e.at(place()))?
                 }
             };
             if defined.len() != definition.n_values() {
@@ -301,7 +460,7 @@ impl Skeleton {
                 let message = format!("declared with {n} outputs, has {m}");
                 return Err(Error::corrupt(message).at(place()));
             }
-            for t in &defined {
+            for t in defined.iter().flatten() {
                 check_shape(&t.shape).map_err(|e| e.at(place()))?;
             }
             types.extend(defined);
@@ -316,34 +475,104 @@ impl Skeleton {
         Ok(())
     }
 
+    /// The types of what a node gives.
+    fn given(
+        &self,
+        action: &Action,
+        inputs: Option<Vec<Type>>,
+        n_outputs: usize,
+    ) -> Result<Vec<Option<Type>>> {
+        let unknown = vec![None; n_outputs];
+        let (Action::Plain(op), Some(inputs)) = (action, inputs) else {
+            return match self.open {
+                true => Ok(unknown),
+                false => Err(Error::corrupt("a shape that depends on values")),
+            };
+        };
+        match op.infer(&inputs) {
+            Ok(types) => Ok(types.into_iter().map(Some).collect()),
+            Err(e) if self.open && e.kind() != bantam_core::ErrorKind::TooLarge => Ok(unknown),
+            Err(e) => Err(Error::from(e)),
+        }
+    }
+
     /// The graph with these weights, one for each slot.
     pub(super) fn build(self, weights: Vec<Weight>) -> Result<Graph> {
+        self.build_from(&mut weights.into_iter())
+    }
+
+    fn build_from(self, weights: &mut dyn Iterator<Item = Weight>) -> Result<Graph> {
         let mut builder = GraphBuilder::new(&self.name);
         let mut values: Vec<ValueId> = Vec::new();
-        let mut weights = weights.into_iter();
+        // Its own weights come before those of the graphs inside.
+        let is_weight = |d: &&Definition| matches!(d, Definition::Weight(_));
+        let n_own = self.definitions.iter().filter(is_weight).count();
+        let own: Vec<Weight> = weights.take(n_own).collect();
+        let mut own = own.into_iter();
         for (name, definition) in self.names.iter().zip(self.definitions) {
             match definition {
                 Definition::Input { dtype, dims } => values.push(builder.input(name, dtype, dims)),
                 Definition::Weight(slot) => {
-                    let weight = weights.next().expect("there is a weight for each slot");
+                    let weight = own.next().expect("there is a weight for each slot");
                     values.push(match slot.trainable {
                         true => builder.weight(name, weight),
                         false => builder.constant(name, weight),
                     });
                 }
                 Definition::Node {
-                    op,
+                    action,
                     inputs,
                     n_outputs,
                 } => {
                     let inputs: Vec<ValueId> = inputs.iter().map(|&v| values[v]).collect();
-                    add_node(&mut builder, name, op, &inputs, n_outputs, &mut values);
+                    let op = action.build(weights)?;
+                    match n_outputs {
+                        None => values.push(builder.node(name, op, &inputs)),
+                        Some(1) => values.extend(builder.node_n::<1>(name, op, &inputs)),
+                        Some(n) => values.extend(builder.node_many(name, op, &inputs, n)),
+                    }
                 }
             }
         }
         self.outputs.iter().for_each(|&v| builder.output(values[v]));
-        Ok(builder.finish()?)
+        Ok(match self.open {
+            true => builder.finish_open()?,
+            false => builder.finish()?,
+        })
     }
+}
+
+/// The weights of a graph in the order of [`Skeleton::slots`], with their names.
+pub(super) fn named_weights(graph: &Graph) -> Vec<(&str, &Weight)> {
+    let own = graph.parameters().iter();
+    let mut all: Vec<_> = own
+        .map(|p| (graph.value_name(p.value), &p.weight))
+        .collect();
+    graph
+        .held()
+        .for_each(|(_, _, g)| all.extend(named_weights(g)));
+    all
+}
+
+/// Whether [`GraphBuilder::finish`] would refuse it, or not look at it.
+fn is_open(graph: &Graph) -> bool {
+    let mut dims = graph.inputs().iter().flat_map(|i| &i.dims);
+    graph.is_late()
+        || dims.any(|d| matches!(d, Dim::Any | Dim::Rest))
+        || [2, 3]
+            .iter()
+            .any(|&n| graph.infer(&graph.input_types(n)).is_err())
+}
+
+/// The type of an input for two samples, if its axes are known.
+fn of_two(dtype: DType, dims: &[Dim]) -> Option<Type> {
+    let size = |d: &Dim| match d {
+        Dim::Fixed(n) => Some(*n),
+        Dim::Symbol(_) | Dim::Any => Some(2),
+        Dim::Rest => None,
+    };
+    let shape = dims.iter().map(size).collect::<Option<Vec<_>>>()?;
+    Some(Type { dtype, shape })
 }
 
 fn of_input(graph: &Graph, input: &Input) -> (String, Definition) {
@@ -387,7 +616,7 @@ fn of_node(graph: &Graph, node: &Node, first: usize) -> Result<(String, Definiti
     Ok((
         name,
         Definition::Node {
-            op: node.op.clone(),
+            action: Action::of(&node.op)?,
             inputs,
             n_outputs,
         },
@@ -397,18 +626,19 @@ fn of_node(graph: &Graph, node: &Node, first: usize) -> Result<(String, Definiti
 fn write_definition(sink: &mut Sink, definition: &Definition, n_values: usize) -> Result<()> {
     match definition {
         Definition::Input { dtype, dims } => {
-            sink.byte(INPUT);
+            let open = dims.iter().any(|d| matches!(d, Dim::Any | Dim::Rest));
+            sink.byte(if open { OPEN_INPUT } else { INPUT });
             sink.byte(dtype_code(*dtype));
+            let first_size = if open { 4usize } else { 2 };
             write_axes(sink, dims, |sink, dim| match dim {
                 Dim::Symbol(name) if name == "n" => sink.size(0),
                 Dim::Symbol(name) => {
                     sink.size(1)?;
                     sink.string(name)
                 }
-                Dim::Fixed(size) => sink.size(size.saturating_add(2)),
-                Dim::Any | Dim::Rest => Err(Error::unstorable(
-                    "version 1 of the file has no form for an axis without a size or a name",
-                )),
+                Dim::Any => sink.size(2),
+                Dim::Rest => sink.size(3),
+                Dim::Fixed(size) => sink.size(size.saturating_add(first_size)),
             })
         }
         Definition::Weight(slot) => {
@@ -417,7 +647,7 @@ fn write_definition(sink: &mut Sink, definition: &Definition, n_values: usize) -
             write_axes(sink, &slot.shape, |sink, &size| sink.size(size))
         }
         Definition::Node {
-            op,
+            action,
             inputs,
             n_outputs,
         } => {
@@ -425,7 +655,7 @@ fn write_definition(sink: &mut Sink, definition: &Definition, n_values: usize) -
                 sink.byte(MANY_OUTPUTS);
                 sink.size(*n)?;
             }
-            write_op(sink, op)?;
+            action.write(sink)?;
             sink.size(inputs.len())?;
             inputs.iter().try_for_each(|v| sink.size(n_values - v))
         }
@@ -444,15 +674,23 @@ fn write_axes<T>(
     axes.iter().try_for_each(|axis| write(sink, axis))
 }
 
-fn read_definition(source: &mut Source<'_>, code: u8, n_values: usize) -> Result<Definition> {
+fn read_definition(
+    source: &mut Source<'_>,
+    code: u8,
+    n_values: usize,
+    seen: &mut Seen,
+) -> Result<Definition> {
     match code {
-        INPUT => {
+        INPUT | OPEN_INPUT => {
             let dtype = read_dtype(source.byte()?)?;
+            let open = code == OPEN_INPUT;
             let dims = read_axes(source, |source| {
                 Ok(match source.size()? {
                     0 => Dim::batch(),
                     1 => Dim::Symbol(source.string()?),
-                    size => Dim::Fixed(size - 2),
+                    2 if open => Dim::Any,
+                    3 if open => Dim::Rest,
+                    size => Dim::Fixed(size - if open { 4 } else { 2 }),
                 })
             })?;
             Ok(Definition::Input { dtype, dims })
@@ -472,9 +710,9 @@ fn read_definition(source: &mut Source<'_>, code: u8, n_values: usize) -> Result
                 return Err(Error::corrupt("a node without outputs"));
             }
             let tag = source.byte()?;
-            read_node(source, tag, Some(n), n_values)
+            read_node(source, tag, Some(n), n_values, seen)
         }
-        FIRST_TAG.. => read_node(source, code, None, n_values),
+        FIRST_TAG.. => read_node(source, code, None, n_values, seen),
         _ => Err(Error::corrupt(format!("unknown definition {code}"))),
     }
 }
@@ -484,15 +722,16 @@ fn read_node(
     tag: u8,
     n_outputs: Option<usize>,
     n_values: usize,
+    seen: &mut Seen,
 ) -> Result<Definition> {
-    let op = read_op(source, tag)?;
+    let action = Action::read(source, tag, seen)?;
     let n_inputs = source.count("inputs of a node", MAX_VALUES)?;
     let mut inputs = Vec::new();
     for _ in 0..n_inputs {
         inputs.push(back(source, n_values)?);
     }
     Ok(Definition::Node {
-        op,
+        action,
         inputs,
         n_outputs,
     })
@@ -554,26 +793,5 @@ fn check_shape(shape: &[usize]) -> Result<()> {
                 MAX_VALUE_ELEMENTS as u64,
             ))
         }
-    }
-}
-
-fn add_node(
-    builder: &mut GraphBuilder,
-    name: &str,
-    op: Op,
-    inputs: &[ValueId],
-    n_outputs: Option<usize>,
-    values: &mut Vec<ValueId>,
-) {
-    match n_outputs {
-        None => values.push(builder.node(name, op, inputs)),
-        Some(1) => values.extend(builder.node_n::<1>(name, op, inputs)),
-        Some(2) => values.extend(builder.node_n::<2>(name, op, inputs)),
-        Some(3) => values.extend(builder.node_n::<3>(name, op, inputs)),
-        Some(4) => values.extend(builder.node_n::<4>(name, op, inputs)),
-        Some(5) => values.extend(builder.node_n::<5>(name, op, inputs)),
-        Some(6) => values.extend(builder.node_n::<6>(name, op, inputs)),
-        Some(7) => values.extend(builder.node_n::<7>(name, op, inputs)),
-        Some(_) => values.extend(builder.node_n::<MAX_OUTPUTS>(name, op, inputs)),
     }
 }

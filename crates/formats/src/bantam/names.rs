@@ -11,10 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use bantam_core::Op;
-
-use super::graph::{Definition, Skeleton};
-use super::ops::tag;
+use super::graph::{Action, Definition, Skeleton};
 use super::text::{MAX_NAME_BYTES, Sink, Source, count_on};
 use crate::{Error, Result};
 
@@ -26,9 +23,9 @@ pub(super) fn write(sink: &mut Sink, skeleton: &Skeleton) -> Result<()> {
     let mut guesser = Guesser::default();
     let names = &skeleton.names;
     for (definition, name) in skeleton.definitions.iter().zip(names) {
-        if let Definition::Node { op, .. } = definition {
-            write_one(sink, name, guesser.node(op).as_deref())?;
-            guesser.learn_node(op, name);
+        if let Definition::Node { action, .. } = definition {
+            write_one(sink, name, guesser.node(action).as_deref())?;
+            guesser.learn_node(action, name);
         }
     }
     let readers = readers(&skeleton.definitions);
@@ -58,9 +55,9 @@ pub(super) fn read(
     let mut guesser = Guesser::default();
     let mut names = vec![String::new(); definitions.len()];
     for (definition, name) in definitions.iter().zip(&mut names) {
-        if let Definition::Node { op, .. } = definition {
-            *name = read_one(source, guesser.node(op))?;
-            guesser.learn_node(op, name);
+        if let Definition::Node { action, .. } = definition {
+            *name = read_one(source, guesser.node(action))?;
+            guesser.learn_node(action, name);
         }
     }
     let readers = readers(definitions);
@@ -138,11 +135,11 @@ fn readers(definitions: &[Definition]) -> Vec<Option<Reader>> {
     let mut definition_of = Vec::new();
     let mut readers = vec![None; definitions.len()];
     for (i, definition) in definitions.iter().enumerate() {
-        if let Definition::Node { op, inputs, .. } = definition {
+        if let Definition::Node { action, inputs, .. } = definition {
             for (place, &value) in inputs.iter().enumerate() {
                 let reader = Reader {
                     definition: i,
-                    tag: tag(op),
+                    tag: action.tag(),
                     place,
                 };
                 let known: &mut Option<Reader> = &mut readers[definition_of[value]];
@@ -164,15 +161,15 @@ struct Guesser {
 }
 
 impl Guesser {
-    fn node(&self, op: &Op) -> Option<String> {
-        match self.nodes.get(&tag(op)) {
-            None => Some(format!("{}1", op.name().to_lowercase())),
+    fn node(&self, action: &Action) -> Option<String> {
+        match self.nodes.get(&action.tag()) {
+            None => Some(format!("{}1", action.name().to_lowercase())),
             Some(last) => next_name(last).filter(|name| name.len() <= MAX_NAME_BYTES),
         }
     }
 
-    fn learn_node(&mut self, op: &Op, name: &str) {
-        self.nodes.insert(tag(op), name.to_owned());
+    fn learn_node(&mut self, action: &Action, name: &str) {
+        self.nodes.insert(action.tag(), name.to_owned());
     }
 
     fn input(&self) -> Option<String> {

@@ -2,13 +2,15 @@
 //! [`bantam`](super).
 
 use bantam_core::Op;
+use bantam_core::op::conv::Depth;
 use bantam_core::op::elementwise::UnaryKind;
 use bantam_core::op::layout::SliceRange;
 use bantam_core::op::{
-    BatchNorm, Binary, Conv, ConvRole, Dense, Dropout, Gather, Layout, Loss, LossKind, MatMul,
-    NormRole, Pool, PoolKind, Reduce, ReduceKind, Softmax, Unary,
+    BatchNorm, Binary, Control, Conv, ConvRole, Dense, Dropout, Gather, Layout, Loss, LossKind,
+    MatMul, NormRole, Pool, PoolKind, Reduce, ReduceKind, Select, Softmax, Unary,
 };
 
+use super::attributes::Attribute;
 use super::graph::MAX_AXES;
 use super::text::{Sink, Source};
 use crate::{Error, ErrorKind, Result};
@@ -55,16 +57,33 @@ const BINARY_CROSS_ENTROPY_GRAD: u8 = 54;
 const BINARY: u8 = 56;
 const UNARY: u8 = 64;
 const UNARY_GRAD: u8 = 96;
+const CAST: u8 = 128;
+const LOGIC: u8 = 129;
+const SELECT: u8 = 130;
+const INDEX: u8 = 131;
+const CUMULATIVE: u8 = 132;
+const RECURRENT: u8 = 133;
+const RESAMPLE: u8 = 134;
+const WINDOW: u8 = 135;
+const LATE: u8 = 136;
+const FIND: u8 = 137;
+/// Operators that hold graphs, which [`graph`](super::graph) writes.
+pub(super) const IF: u8 = 138;
+pub(super) const LOOP: u8 = 139;
+/// A convolution that is transposed or has three axes.
+const CONV_WHOLE: u8 = 140;
+const REM: u8 = 141;
+/// A reduction of a kind that [`REDUCE`] has no code for.
+const REDUCE_WHOLE: u8 = 142;
+const EXTEND: u8 = 143;
+const EXPAND: u8 = 144;
+const TILE: u8 = 145;
+const REVERSE: u8 = 146;
+const TRIANGLE: u8 = 147;
+const QUANTIZE: u8 = 148;
 
 /// Appends the tag and the attributes of `op`.
 pub(super) fn write_op(sink: &mut Sink, op: &Op) -> Result<()> {
-    if !is_storable(op) {
-        let message = format!(
-            "version 1 of the file has no form for the operator {}",
-            op.name()
-        );
-        return Err(Error::unstorable(message));
-    }
     sink.byte(tag(op));
     match op {
         Op::Dense(Dense) | Op::Binary(_) => Ok(()),
@@ -72,6 +91,7 @@ pub(super) fn write_op(sink: &mut Sink, op: &Op) -> Result<()> {
             sink.byte(u8::from(m.transpose_a) | u8::from(m.transpose_b) << 1);
             Ok(())
         }
+        Op::Conv(conv) if is_whole(conv) => conv.put(sink),
         Op::Conv(conv) => write_conv(sink, conv),
         Op::Pool(pool) => write_pool(sink, pool),
         Op::BatchNorm(norm) => floats(sink, &[norm.epsilon, norm.momentum]),
@@ -82,53 +102,24 @@ pub(super) fn write_op(sink: &mut Sink, op: &Op) -> Result<()> {
         Op::Gather(gather) => signed(sink, gather.axis),
         Op::Dropout(dropout) => write_dropout(sink, dropout),
         Op::Loss(loss) => write_loss(sink, loss.kind),
-        Op::Cast(_)
-        | Op::Logic(_)
-        | Op::Select(_)
-        | Op::Index(_)
-        | Op::Cumulative(_)
-        | Op::Recurrent(_)
-        | Op::Resample(_)
-        | Op::Window(_)
-        | Op::Late(_)
-        | Op::Quantize(_)
-        | Op::Find(_)
-        | Op::Control(_) => unreachable!("refused above"),
+        Op::Cast(cast) => cast.put(sink),
+        Op::Logic(logic) => logic.put(sink),
+        Op::Select(Select) => Ok(()),
+        Op::Index(index) => index.put(sink),
+        Op::Cumulative(cumulative) => cumulative.put(sink),
+        Op::Recurrent(recurrent) => recurrent.put(sink),
+        Op::Resample(resample) => resample.put(sink),
+        Op::Window(window) => window.put(sink),
+        Op::Late(late) => late.put(sink),
+        Op::Quantize(quantize) => quantize.put(sink),
+        Op::Find(find) => find.put(sink),
+        Op::Control(_) => unreachable!("graphs inside nodes are written as definitions"),
     }
 }
 
-/// Whether version 1 of the file has a tag for the operator.
-fn is_storable(op: &Op) -> bool {
-    match op {
-        Op::Conv(conv) => !matches!(conv.role, ConvRole::Transposed { .. }),
-        Op::Binary(binary) => *binary != Binary::Rem,
-        Op::Reduce(Reduce::Axes { kind, .. } | Reduce::Grad { kind, .. }) => {
-            kind.has_gradient() || *kind == ReduceKind::ArgMax
-        }
-        Op::Layout(layout) => layout_tag(layout) != 0,
-        Op::Dense(_)
-        | Op::MatMul(_)
-        | Op::Pool(_)
-        | Op::BatchNorm(_)
-        | Op::Unary(_)
-        | Op::Softmax(_)
-        | Op::Reduce(Reduce::SumTo)
-        | Op::Gather(_)
-        | Op::Dropout(_)
-        | Op::Loss(_) => true,
-        Op::Cast(_)
-        | Op::Logic(_)
-        | Op::Select(_)
-        | Op::Index(_)
-        | Op::Cumulative(_)
-        | Op::Recurrent(_)
-        | Op::Resample(_)
-        | Op::Window(_)
-        | Op::Late(_)
-        | Op::Quantize(_)
-        | Op::Find(_)
-        | Op::Control(_) => false,
-    }
+/// Whether a convolution needs the tag that writes all of it.
+fn is_whole(conv: &Conv) -> bool {
+    matches!(conv.role, ConvRole::Transposed { .. }) || conv.depth != Depth::default()
 }
 
 /// The stable number of an operator.
@@ -136,10 +127,12 @@ pub(super) fn tag(op: &Op) -> u8 {
     match op {
         Op::Dense(Dense) => DENSE,
         Op::MatMul(_) => MAT_MUL,
+        Op::Conv(conv) if is_whole(conv) => CONV_WHOLE,
         Op::Conv(conv) => conv_tag(conv.role),
         Op::Pool(pool) => pool_tag(pool.kind, pool.grad),
         Op::BatchNorm(norm) => norm_tag(norm.role),
         Op::Unary(unary) => unary_code(unary.kind) + if unary.grad { UNARY_GRAD } else { UNARY },
+        Op::Binary(Binary::Rem) => REM,
         Op::Binary(binary) => BINARY + binary_code(*binary),
         Op::Softmax(softmax) => SOFTMAX + u8::from(softmax.log) + if softmax.grad { 2 } else { 0 },
         Op::Reduce(reduce) => reduce_tag(reduce),
@@ -155,18 +148,19 @@ pub(super) fn tag(op: &Op) -> u8 {
                     CROSS_ENTROPY
                 }
         }
-        Op::Cast(_)
-        | Op::Logic(_)
-        | Op::Select(_)
-        | Op::Index(_)
-        | Op::Cumulative(_)
-        | Op::Recurrent(_)
-        | Op::Resample(_)
-        | Op::Window(_)
-        | Op::Late(_)
-        | Op::Quantize(_)
-        | Op::Find(_)
-        | Op::Control(_) => unreachable!("operators without a tag are refused"),
+        Op::Cast(_) => CAST,
+        Op::Logic(_) => LOGIC,
+        Op::Select(_) => SELECT,
+        Op::Index(_) => INDEX,
+        Op::Cumulative(_) => CUMULATIVE,
+        Op::Recurrent(_) => RECURRENT,
+        Op::Resample(_) => RESAMPLE,
+        Op::Window(_) => WINDOW,
+        Op::Late(_) => LATE,
+        Op::Quantize(_) => QUANTIZE,
+        Op::Find(_) => FIND,
+        Op::Control(Control::If { .. }) => IF,
+        Op::Control(Control::Loop { .. }) => LOOP,
     }
 }
 
@@ -175,7 +169,7 @@ fn conv_tag(role: ConvRole) -> u8 {
         ConvRole::Forward => CONV,
         ConvRole::GradInput => CONV_GRAD_INPUT,
         ConvRole::GradWeight => CONV_GRAD_WEIGHT,
-        ConvRole::Transposed { .. } => unreachable!("operators without a tag are refused"),
+        ConvRole::Transposed { .. } => CONV_WHOLE,
     }
 }
 
@@ -240,29 +234,32 @@ fn binary_code(binary: Binary) -> u8 {
         Binary::Max => 5,
         Binary::Min => 6,
         Binary::Mod => 7,
-        Binary::Rem => unreachable!("operators without a tag are refused"),
+        Binary::Rem => unreachable!("it has a tag of its own"),
     }
 }
 
-fn reduce_code(kind: ReduceKind) -> u8 {
+/// The codes of the first kinds of reduction; the others have none.
+fn reduce_code(kind: ReduceKind) -> Option<u8> {
     match kind {
-        ReduceKind::Sum => 0,
-        ReduceKind::Mean => 1,
-        ReduceKind::Max => 2,
-        ReduceKind::Min => 3,
-        ReduceKind::ArgMax => 4,
+        ReduceKind::Sum => Some(0),
+        ReduceKind::Mean => Some(1),
+        ReduceKind::Max => Some(2),
+        ReduceKind::Min => Some(3),
+        ReduceKind::ArgMax => Some(4),
         ReduceKind::ArgMin
         | ReduceKind::ArgMaxLast
         | ReduceKind::ArgMinLast
         | ReduceKind::Prod
-        | ReduceKind::LogSumExp => unreachable!("operators without a tag are refused"),
+        | ReduceKind::LogSumExp => None,
     }
 }
 
 fn reduce_tag(reduce: &Reduce) -> u8 {
     match reduce {
-        Reduce::Axes { kind, .. } => REDUCE + reduce_code(*kind),
-        Reduce::Grad { kind, .. } => REDUCE_GRAD + reduce_code(*kind),
+        Reduce::Axes { kind, .. } => reduce_code(*kind).map_or(REDUCE_WHOLE, |code| REDUCE + code),
+        Reduce::Grad { kind, .. } => {
+            reduce_code(*kind).map_or(REDUCE_WHOLE, |code| REDUCE_GRAD + code)
+        }
         Reduce::SumTo => SUM_TO,
     }
 }
@@ -277,11 +274,11 @@ fn layout_tag(layout: &Layout) -> u8 {
         Layout::Concat { .. } => CONCAT,
         Layout::ConcatGrad { .. } => CONCAT_GRAD,
         Layout::Pad { .. } => PAD,
-        Layout::Extend { .. }
-        | Layout::Expand { .. }
-        | Layout::Tile { .. }
-        | Layout::Reverse { .. }
-        | Layout::Triangle { .. } => 0,
+        Layout::Extend { .. } => EXTEND,
+        Layout::Expand { .. } => EXPAND,
+        Layout::Tile { .. } => TILE,
+        Layout::Reverse { .. } => REVERSE,
+        Layout::Triangle { .. } => TRIANGLE,
     }
 }
 
@@ -394,12 +391,22 @@ fn write_unary(sink: &mut Sink, kind: UnaryKind) -> Result<()> {
 
 fn write_reduce(sink: &mut Sink, reduce: &Reduce) -> Result<()> {
     match reduce {
+        Reduce::Grad { kind, .. } if reduce_code(*kind).is_none() => Err(Error::unstorable(
+            "a reduction of this kind has no gradient",
+        )),
         Reduce::Axes {
-            axes, keep_dims, ..
+            kind,
+            axes,
+            keep_dims,
         }
         | Reduce::Grad {
-            axes, keep_dims, ..
+            kind,
+            axes,
+            keep_dims,
         } => {
+            if reduce_code(*kind).is_none() {
+                kind.put(sink)?;
+            }
             sink.byte(u8::from(*keep_dims));
             list(sink, axes, |sink, &axis| signed(sink, axis))
         }
@@ -422,11 +429,17 @@ fn write_layout(sink: &mut Sink, layout: &Layout) -> Result<()> {
             list(sink, padding, |sink, p| sizes(sink, p))?;
             sink.float(*value)
         }
-        Layout::Extend { .. }
-        | Layout::Expand { .. }
-        | Layout::Tile { .. }
-        | Layout::Reverse { .. }
-        | Layout::Triangle { .. } => unreachable!("operators without a tag are refused"),
+        Layout::Extend { padding, fill } => {
+            padding.put(sink)?;
+            fill.put(sink)
+        }
+        Layout::Expand { shape } => shape.put(sink),
+        Layout::Tile { repeats } => repeats.put(sink),
+        Layout::Reverse { axes } => axes.put(sink),
+        Layout::Triangle { upper, diagonal } => {
+            upper.put(sink)?;
+            diagonal.put(sink)
+        }
     }
 }
 
@@ -536,7 +549,53 @@ pub(super) fn read_op(source: &mut Source<'_>, tag: u8) -> Result<Op> {
         }
         BINARY..UNARY => read_binary(tag)?,
         UNARY..UNARY_GRAD => read_unary(source, tag, tag - UNARY, false)?,
-        UNARY_GRAD..128 => read_unary(source, tag, tag - UNARY_GRAD, true)?,
+        UNARY_GRAD..CAST => read_unary(source, tag, tag - UNARY_GRAD, true)?,
+        _ => return read_later(source, tag),
+    })
+}
+
+/// Operators that networks of other programs bring.
+fn read_later(source: &mut Source<'_>, tag: u8) -> Result<Op> {
+    Ok(match tag {
+        CAST => Op::Cast(Attribute::get(source)?),
+        LOGIC => Op::Logic(Attribute::get(source)?),
+        SELECT => Op::Select(Select),
+        INDEX => Op::Index(Attribute::get(source)?),
+        CUMULATIVE => Op::Cumulative(Attribute::get(source)?),
+        QUANTIZE => Op::Quantize(Attribute::get(source)?),
+        RECURRENT => Op::Recurrent(Attribute::get(source)?),
+        RESAMPLE => Op::Resample(Attribute::get(source)?),
+        WINDOW => Op::Window(Attribute::get(source)?),
+        LATE => Op::Late(Attribute::get(source)?),
+        FIND => Op::Find(Attribute::get(source)?),
+        CONV_WHOLE => Op::Conv(Attribute::get(source)?),
+        REM => Op::Binary(Binary::Rem),
+        REDUCE_WHOLE => {
+            let (kind, keep_dims) = (Attribute::get(source)?, source.flag()?);
+            let axes = items(source, Source::signed)?;
+            Op::Reduce(Reduce::Axes {
+                kind,
+                axes,
+                keep_dims,
+            })
+        }
+        EXTEND => Op::Layout(Layout::Extend {
+            padding: Attribute::get(source)?,
+            fill: Attribute::get(source)?,
+        }),
+        EXPAND => Op::Layout(Layout::Expand {
+            shape: Attribute::get(source)?,
+        }),
+        TILE => Op::Layout(Layout::Tile {
+            repeats: Attribute::get(source)?,
+        }),
+        REVERSE => Op::Layout(Layout::Reverse {
+            axes: Attribute::get(source)?,
+        }),
+        TRIANGLE => Op::Layout(Layout::Triangle {
+            upper: Attribute::get(source)?,
+            diagonal: Attribute::get(source)?,
+        }),
         _ => return Err(unknown(tag)),
     })
 }

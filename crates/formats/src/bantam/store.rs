@@ -7,7 +7,7 @@
 use bantam_core::{Codebook, DType, Data, Graph, Masked, Tensor, Weight};
 
 use super::Payload;
-use super::graph::{Form, Slot};
+use super::graph::{Form, Slot, named_weights};
 use super::ledger::Counter;
 use super::text::{Sink, Source};
 use crate::checkpoint::{append, parse};
@@ -18,8 +18,8 @@ const ALIGN_BYTES: usize = 64;
 
 /// Appends to the header what the payload does not say.
 pub(super) fn write_header(sink: &mut Sink, graph: &Graph) -> Result<()> {
-    for p in graph.parameters() {
-        match &p.weight {
+    for (_, weight) in named_weights(graph) {
+        match weight {
             Weight::Codebook(c) => sink.size(c.entries().len())?,
             Weight::Dense(_) | Weight::Masked(_) => {}
         }
@@ -30,9 +30,9 @@ pub(super) fn write_header(sink: &mut Sink, graph: &Graph) -> Result<()> {
 /// Appends all arrays to `file`.
 pub(super) fn write_payload(file: &mut Vec<u8>, graph: &Graph) {
     let align = |file: &mut Vec<u8>| file.resize(file.len().next_multiple_of(ALIGN_BYTES), 0);
-    for p in graph.parameters() {
+    for (_, weight) in named_weights(graph) {
         align(file);
-        match &p.weight {
+        match weight {
             Weight::Dense(t) => append(t.data(), file),
             Weight::Masked(m) => {
                 append(m.values().data(), file);
@@ -69,7 +69,7 @@ pub(super) fn read_payload(
     counter: &mut Counter,
 ) -> Result<Vec<Weight>> {
     let mut n_entries = n_entries.iter();
-    let mut weights = Vec::new();
+    let mut read = Vec::new();
     for (name, slot) in slots {
         let mut array = |dtype: DType, len: usize, part: &str| -> Result<Data> {
             counter.add("padding", align(payload)?);
@@ -107,9 +107,9 @@ pub(super) fn read_payload(
                 }
             }
         };
-        weights.push(weight);
+        read.push(weight);
     }
-    Ok(weights)
+    Ok(read)
 }
 
 fn masked(values: &Tensor, mask: &Data, len: usize) -> Result<Weight> {

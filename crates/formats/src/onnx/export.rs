@@ -233,6 +233,20 @@ impl<'g> Writer<'g> {
             match &p.weight {
                 Weight::Dense(t) => self.stored.push(tensor(&name, t)),
                 Weight::Masked(m) => self.stored.push(tensor(&name, m.values())),
+                Weight::Codebook(c) if linear(c.entries()).is_some() => {
+                    let (scale, levels) = linear(c.entries()).expect("just asked");
+                    let integers: Vec<i8> =
+                        c.indices().iter().map(|&i| levels[i as usize]).collect();
+                    let integers = Tensor::new(c.shape(), integers)?;
+                    let integers = self.constant(&format!("{name}.integers"), &integers);
+                    let scale = self.constant(&format!("{name}.scale"), &Tensor::scalar(scale));
+                    self.emit(
+                        Form::new("DequantizeLinear"),
+                        &[integers, scale],
+                        std::slice::from_ref(&name),
+                        &name,
+                    );
+                }
                 Weight::Codebook(c) => {
                     let entries = Tensor::new(&[c.entries().len()], c.entries().to_vec())?;
                     let entries = self.constant(&format!("{name}.codebook"), &entries);
@@ -308,6 +322,23 @@ impl<'g> Writer<'g> {
         inner.taken.extend(self.taken.iter().cloned());
         inner.graph()
     }
+}
+
+/// The scale and the integers that the entries of a codebook are multiples by, to the bit, if there are such.
+fn linear(entries: &[f32]) -> Option<(f32, Vec<i8>)> {
+    let most = entries.iter().fold(0.0f32, |m, e| m.max(e.abs()));
+    if !(most.is_finite() && most > 0.0) {
+        return None;
+    }
+    (1..=127).find_map(|n: i8| {
+        let scale = most / f32::from(n);
+        let level = |&e: &f32| {
+            let level = (e / scale).round() as i8;
+            (f32::from(level) * scale == e).then_some(level)
+        };
+        let levels: Option<Vec<i8>> = entries.iter().map(level).collect();
+        Some((scale, levels?))
+    })
 }
 
 fn attribute(name: &str, a: Attr) -> Message {

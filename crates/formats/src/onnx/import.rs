@@ -39,6 +39,8 @@ struct File<'a> {
     opset: i64,
     nodes_left: usize,
     calls: usize,
+    /// Elements of constants copied into graphs inside nodes.
+    copied: usize,
     operators: BTreeMap<String, usize>,
 }
 
@@ -73,6 +75,7 @@ pub(super) fn model(bytes: &[u8], folder: Option<&Path>, limits: &ReadLimits) ->
         opset,
         nodes_left: limits.nodes,
         calls: 0,
+        copied: 0,
         operators: BTreeMap::new(),
     };
     let graph = graph(&mut file, def)?;
@@ -84,6 +87,8 @@ pub(super) fn model(bytes: &[u8], folder: Option<&Path>, limits: &ReadLimits) ->
             .trim()
             .to_owned(),
         operators: file.operators.into_iter().collect(),
+        tensor_bytes: file.loader.tensor_bytes,
+        external_bytes: file.loader.external_bytes,
     })
 }
 

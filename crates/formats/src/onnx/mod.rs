@@ -21,7 +21,7 @@ mod wire;
 
 use std::path::Path;
 
-use bantam_core::{Graph, Tensor};
+use bantam_core::{DType, Graph, Tensor};
 
 use crate::{Error, Result};
 
@@ -60,11 +60,35 @@ pub struct Model {
     /// Operators of the file and how often each is there, by name; those of other domains with
     /// their domain.
     pub operators: Vec<(String, usize)>,
+    /// Bytes of the tensors in the file, by element type.
+    pub tensor_bytes: Vec<(DType, u64)>,
+    /// Files beside it that tensors were read from, and how many bytes.
+    pub external_bytes: Vec<(String, u64)>,
+}
+
+/// Whether bytes look like a model: they are the fields that one has, with a graph among them. ONNX has
+/// no other mark.
+pub fn is_model(bytes: &[u8]) -> bool {
+    const GRAPH: u32 = 7;
+    const LAST_FIELD: u32 = 25;
+    let mut has_graph = false;
+    for field in wire::Part::new(bytes).fields() {
+        match field {
+            Ok(field) if field.number <= LAST_FIELD => has_graph |= field.number == GRAPH,
+            _ => return false,
+        }
+    }
+    has_graph
 }
 
 /// Reads a model from its bytes. External data are refused, as there is no folder to find them in.
 pub fn read(bytes: &[u8], limits: &ReadLimits) -> Result<Model> {
     import::model(bytes, None, limits)
+}
+
+/// Reads a model from the bytes of the file at `path`, with the external data beside it.
+pub fn read_beside(bytes: &[u8], path: &Path, limits: &ReadLimits) -> Result<Model> {
+    import::model(bytes, path.parent(), limits)
 }
 
 /// Reads a model from a file, with the external data beside it.
@@ -75,8 +99,7 @@ pub fn read_file(path: &Path, limits: &ReadLimits) -> Result<Model> {
         return Err(error.at(path.display().to_string()));
     }
     let bytes = std::fs::read(path).map_err(|e| Error::io(e, path))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    import::model(&bytes, Some(folder), limits).map_err(|e| e.at(path.display().to_string()))
+    read_beside(&bytes, path, limits).map_err(|e| e.at(path.display().to_string()))
 }
 
 /// Reads one tensor from the bytes of a `TensorProto`, as test data hold them.
@@ -87,7 +110,8 @@ pub fn read_tensor(bytes: &[u8], limits: &ReadLimits) -> Result<Tensor> {
 
 /// Writes a network as ONNX, operator set 20 of the standard domain.
 ///
-/// Pruned weights are written dense; quantized ones as a codebook and indices, which a `Gather` puts
+/// Pruned weights are written dense. Quantized ones whose codebook is a scale times integers are written
+/// as these, with a `DequantizeLinear`; other codebooks as a table and indices, which a `Gather` puts
 /// together. Errs for operators of training and for the few that ONNX has no form for.
 pub fn write(graph: &Graph) -> Result<Vec<u8>> {
     export::model(graph)

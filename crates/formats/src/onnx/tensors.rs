@@ -19,6 +19,17 @@ pub(super) struct Loader<'l> {
     folder: Option<&'l Path>,
     limits: &'l ReadLimits,
     elements: u64,
+    /// Bytes in the file, by element type.
+    pub(super) tensor_bytes: Vec<(DType, u64)>,
+    /// Bytes in other files, by name.
+    pub(super) external_bytes: Vec<(String, u64)>,
+}
+
+fn add<K: PartialEq>(counts: &mut Vec<(K, u64)>, key: K, bytes: u64) {
+    match counts.iter_mut().find(|c| c.0 == key) {
+        Some(known) => known.1 += bytes,
+        None => counts.push((key, bytes)),
+    }
 }
 
 /// Names of the element types that ONNX has and a tensor here cannot hold.
@@ -111,6 +122,8 @@ impl<'l> Loader<'l> {
             folder,
             limits,
             elements: 0,
+            tensor_bytes: Vec::new(),
+            external_bytes: Vec::new(),
         }
     }
 
@@ -156,19 +169,17 @@ impl<'l> Loader<'l> {
                 limit,
             ));
         }
+        let expected = count as u64 * dtype.size_bytes() as u64;
         let data = if t.location == 1 || !t.external.is_empty() {
-            parse(
-                dtype,
-                &self.external(t, count as u64 * dtype.size_bytes() as u64)?,
-            )
+            parse(dtype, &self.external(t, expected)?)
         } else if let Some(raw) = t.raw {
-            let expected = count as u64 * dtype.size_bytes() as u64;
             if raw.bytes.len() as u64 != expected {
                 return Err(Error::corrupt(format!(
                     "{dtype} {shape:?} takes {expected} bytes, found {}",
                     raw.bytes.len()
                 )));
             }
+            add(&mut self.tensor_bytes, dtype, expected);
             parse(dtype, raw.bytes)
         } else {
             from_fields(dtype, t)
@@ -183,7 +194,7 @@ impl<'l> Loader<'l> {
     }
 
     /// The bytes of a tensor that is kept in another file.
-    fn external(&self, t: &TensorDef, expected: u64) -> Result<Vec<u8>> {
+    fn external(&mut self, t: &TensorDef, expected: u64) -> Result<Vec<u8>> {
         let find = |key: &str| t.external.iter().find(|e| e.0 == key).map(|e| e.1);
         let number = |key: &str| match find(key) {
             None => Ok(None),
@@ -218,6 +229,7 @@ impl<'l> Loader<'l> {
         file.seek(SeekFrom::Start(offset))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(|e| Error::io(e, &path))?;
+        add(&mut self.external_bytes, location.to_owned(), expected);
         Ok(bytes)
     }
 

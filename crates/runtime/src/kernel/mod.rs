@@ -12,7 +12,7 @@ mod statistics;
 pub(crate) use elementwise::function;
 pub(crate) use spatial::{conv_shape, pool_shape};
 
-use bantam_core::op::late::{Known, Resolved};
+use bantam_core::op::late::{Known, MAX_CONSTANT, Resolved};
 use bantam_core::op::{ConvRole, Type};
 use bantam_core::{DType, Data, Element, Op, Tensor, each_type};
 
@@ -120,7 +120,9 @@ fn has_kernel(op: &Op, inputs: &[View], outputs: &[Out]) -> bool {
         | Op::Softmax(_) => all(&[DType::F32]),
         Op::Conv(c) => {
             let transposed = matches!(c.role, ConvRole::Transposed { .. });
-            all(&[DType::F32]) && (!transposed || spatial::is_gradient(c, inputs, outputs[0].1))
+            let volumes = inputs[0].shape().len() > 4;
+            let known = !transposed || spatial::is_gradient(c, inputs, outputs[0].1);
+            all(&[DType::F32]) && !volumes && known
         }
         Op::Reduce(_) => read.clone().all(|d| d == DType::F32),
         Op::Layout(_) | Op::Gather(_) | Op::Dropout(_) | Op::Loss(_) => all(&moves),
@@ -228,7 +230,10 @@ pub(crate) fn on_tensors(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
                 value: Some(v),
             })
             .collect();
-        return match late.resolve(&known)?.expect("everything is known") {
+        return match late
+            .resolve(&known, MAX_CONSTANT)?
+            .expect("everything is known")
+        {
             Resolved::Constant(t) => Ok(vec![t]),
             Resolved::Chain(ops, read) => {
                 let first: Vec<&Tensor> = read.iter().map(|&i| inputs[i]).collect();

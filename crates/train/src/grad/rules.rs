@@ -144,7 +144,8 @@ fn conv(t: &mut Tape, op: Conv, inputs: &[ValueId], dy: ValueId) -> Result<()> {
     }
     if let Some(&b) = inputs.get(2).filter(|b| t.needs(**b)) {
         // Two sums over axes that stand side by side are fast; one over axes 0, 2, 3 is not.
-        let area = t.emit("conv.b.area", sum_axes(&[2, 3]), &[dy]);
+        let space: Vec<i64> = (2..t.shape(x).len() as i64).collect();
+        let area = t.emit("conv.b.area", sum_axes(&space), &[dy]);
         let db = t.emit("conv.b", sum_axes(&[0]), &[area]);
         t.add(b, db);
     }

@@ -292,7 +292,7 @@ refuses! {
         ..Header::new()
     }.file();
     node_without_outputs: Corrupt, Header { definitions: vec![1, 0, 2, 0, 6, 4, 0, 65, 1, 1], ..Header::new() }.file();
-    node_of_too_many_outputs: TooLarge, Header { definitions: vec![1, 0, 2, 0, 6, 4, 9, 65, 1, 1], ..Header::new() }.file();
+    node_of_too_many_outputs: TooLarge, Header { definitions: vec![1, 0, 2, 0, 6, 4, 65, 65, 1, 1], ..Header::new() }.file();
     wrong_number_of_outputs: Corrupt, Header { definitions: vec![1, 0, 2, 0, 6, 4, 2, 65, 1, 1], outputs: vec![1, 1], ..Header::new() }.file();
     unknown_input_kind: Corrupt, Header { rest: vec![9, 0, 0], ..Header::new() }.file();
     columns_that_count_on_for_ever: TooLarge, Header {

@@ -132,3 +132,49 @@ fn version_1_stays_as_it_is() {
     }
     assert_eq!(written, golden);
 }
+
+/// Operators of other programs, one for each code of each list: what is written for each. Codes stay for
+/// ever; a new one adds a line. `BANTAM_GOLDEN=write` writes the file again.
+#[test]
+fn codes_of_operators_stay_as_they_are() {
+    let mut lines = String::new();
+    for tag in 128..=255 {
+        for code in 0..=255 {
+            let header = [&[code][..], &[0; 64]].concat();
+            let mut source = Source::new(&header);
+            let Ok(op) = ops::read_op(&mut source, tag) else {
+                continue;
+            };
+            let mut sink = Sink::default();
+            ops::write_op(&mut sink, &op).unwrap();
+            let read = header.len() - source.n_left();
+            assert_eq!(sink.bytes, [&[tag], &header[..read]].concat(), "{op:?}");
+            lines += &format!("{op:?} {:02x?}\n", sink.bytes);
+            if read == 0 {
+                break;
+            }
+        }
+    }
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/bantam/tests/operators.txt"
+    );
+    if std::env::var("BANTAM_GOLDEN").is_ok_and(|v| v == "write") {
+        std::fs::write(path, &lines).unwrap();
+    }
+    assert_eq!(lines, std::fs::read_to_string(path).unwrap());
+    assert!(lines.lines().count() > 80);
+}
+
+/// Every case of the list of operators, packed and unpacked.
+#[test]
+fn every_operator_can_be_packed() {
+    for case in bantam_core::cases::all() {
+        let model = Model::new(case.graph);
+        for coder in [Coder::Store, Coder::ContextMixing] {
+            let file = write(&model, &WriteOptions { coder });
+            let file = file.unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            assert_eq!(read(&file, &ReadLimits::default()).unwrap(), model);
+        }
+    }
+}

@@ -275,7 +275,6 @@ impl Writer<'_> {
             a.push(("keep_aspect_ratio_policy", Attr::Text(policy)));
         }
         let [x, roi, last] = [0, 1, 2].map(|i| inputs[i].clone());
-        let roi = if resize.crops() { roi } else { String::new() };
         let all = match sizes {
             true => vec![x, roi, String::new(), last],
             false => vec![x, roi, last],

@@ -1,13 +1,15 @@
 //! Operators whose attributes are in the Graph.
 
+use bantam_core::op::conv::Depth;
 use bantam_core::op::elementwise::UnaryKind;
 use bantam_core::op::index::Combine;
 use bantam_core::op::layout::Fill;
 use bantam_core::op::recurrent::{Activation, Cell, Direction};
 use bantam_core::op::resample::{Filter, Outside, Round};
+use bantam_core::op::window::WindowKind;
 use bantam_core::op::{
     Binary, Conv, ConvRole, Dropout, Find, Index, Layout, Logic, NormRole, Op, Pool, PoolKind,
-    Recurrent, Reduce, ReduceKind, Resample,
+    Recurrent, Reduce, ReduceKind, Resample, Window,
 };
 use bantam_core::{Data, Node, Tensor};
 
@@ -36,6 +38,7 @@ impl Writer<'_> {
             Op::MatMul(_) => Form::new("MatMul"),
             Op::Conv(conv) => self.conv(node, conv)?,
             Op::Pool(pool) => pooling(node, pool)?,
+            Op::Window(window) => windows(window),
             Op::BatchNorm(norm) if norm.role == NormRole::Inference => Form::with(
                 "BatchNormalization",
                 vec![
@@ -43,6 +46,18 @@ impl Writer<'_> {
                     ("momentum", Attr::Float(norm.momentum)),
                 ],
             ),
+            // Nothing of the running statistics, so that those of the batch come out.
+            Op::BatchNorm(norm) if norm.role == NormRole::Training => {
+                let [x, gamma, beta] = [0, 1, 2].map(|i| self.name(node.inputs[i]));
+                let old = [gamma.clone(), gamma.clone()];
+                let a = vec![
+                    ("epsilon", Attr::Float(norm.epsilon)),
+                    ("momentum", Attr::Float(0.0)),
+                    ("training_mode", Attr::Int(1)),
+                ];
+                let inputs = [vec![x, gamma, beta], old.to_vec()].concat();
+                Form::with("BatchNormalization", a).reading(inputs)
+            }
             Op::Unary(u) if !u.grad => self.unary(node, u.kind),
             Op::Binary(Binary::Mod) => Form::new("Mod"),
             Op::Binary(Binary::Rem) => Form::with("Mod", vec![("fmod", Attr::Int(1))]),
@@ -84,8 +99,7 @@ impl Writer<'_> {
             | Op::Reduce(_)
             | Op::Gather(_)
             | Op::Dropout(_)
-            | Op::Loss(_)
-            | Op::Window(_) => return Err(no_form(node)),
+            | Op::Loss(_) => return Err(no_form(node)),
             Op::Late(_) | Op::Control(_) => unreachable!("written elsewhere"),
         })
     }
@@ -131,27 +145,37 @@ impl Writer<'_> {
     }
 
     fn conv(&mut self, node: &Node, conv: &Conv) -> Result<Form> {
-        let one_axis = self.rank(node.inputs[1]) == Some(3);
-        let pick = |list: &[usize; 2]| match one_axis {
-            true => Attr::Ints(vec![list[1] as i64]),
-            false => ints(list),
+        // Of how many axes it is, the weights say; what is computed is of two unless it must be three.
+        let axes = match self.rank(node.inputs[1]) {
+            Some(rank) => rank - 2,
+            None if conv.depth != Depth::default() => 3,
+            None => 2,
         };
+        let depth = conv.depth;
+        let pick = |first: usize, rest: [usize; 2]| ints(&[first, rest[0], rest[1]][3 - axes..]);
         let [top, left, bottom, right] = conv.padding;
-        let pads = if one_axis {
-            vec![left, right]
-        } else {
-            vec![top, left, bottom, right]
-        };
-        let mut a: Attrs = vec![
-            ("strides", pick(&conv.stride)),
-            ("pads", ints(&pads)),
-            ("dilations", pick(&conv.dilation)),
-            ("group", Attr::Int(conv.groups as i64)),
+        let [front, back] = depth.padding;
+        let pads = [
+            &[front, top, left][3 - axes..],
+            &[back, bottom, right][3 - axes..],
         ];
+        let plain = Conv::default();
+        let mut a: Attrs = Vec::new();
+        // What is as usual is left out, and with it how many axes there are.
+        if (depth.stride, conv.stride) != (1, plain.stride) {
+            a.push(("strides", pick(depth.stride, conv.stride)));
+        }
+        if (depth.padding, conv.padding) != ([0; 2], plain.padding) {
+            a.push(("pads", ints(&pads.concat())));
+        }
+        if (depth.dilation, conv.dilation) != (1, plain.dilation) {
+            a.push(("dilations", pick(depth.dilation, conv.dilation)));
+        }
+        a.push(("group", Attr::Int(conv.groups as i64)));
         match conv.role {
             ConvRole::Forward => Ok(Form::with("Conv", a)),
             ConvRole::Transposed { extra } => {
-                a.push(("output_padding", pick(&extra)));
+                a.push(("output_padding", pick(depth.extra, extra)));
                 Ok(Form::with("ConvTranspose", a))
             }
             ConvRole::GradInput | ConvRole::GradWeight => Err(no_form(node)),
@@ -372,6 +396,35 @@ fn pooling(node: &Node, pool: &Pool) -> Result<Form> {
         a.push(("count_include_pad", flag(count_include_pad)));
     }
     Ok(Form::with(windows, a))
+}
+
+fn windows(window: &Window) -> Form {
+    let pads: Vec<usize> = [0, 1]
+        .iter()
+        .flat_map(|&end| window.padding.iter().map(move |p| p[end]))
+        .collect();
+    let mut a = vec![
+        ("kernel_shape", ints(&window.kernel)),
+        ("strides", ints(&window.stride)),
+        ("pads", ints(&pads)),
+        ("dilations", ints(&window.dilation)),
+        ("ceil_mode", flag(window.ceil)),
+    ];
+    let op = match window.kind {
+        WindowKind::Max { column_major } => {
+            a.push(("storage_order", flag(column_major)));
+            "MaxPool"
+        }
+        WindowKind::Average { count_include_pad } => {
+            a.push(("count_include_pad", flag(count_include_pad)));
+            "AveragePool"
+        }
+        WindowKind::Lp { p } => {
+            a.push(("p", Attr::Int(i64::from(p))));
+            "LpPool"
+        }
+    };
+    Form::with(op, a)
 }
 
 fn logical(logic: Logic, name: &'static str) -> Form {

@@ -26,8 +26,24 @@ pub(super) struct Info {
     pub(super) constant: Option<Tensor>,
 }
 
-/// Most elements of a constant that is handed into a graph inside rather than read from outside.
+/// A value of the surrounding graph that a graph inside reads.
+#[derive(Clone, Debug)]
+pub(super) struct Capture {
+    pub(super) value: ValueId,
+    /// Its name in the surrounding graph.
+    pub(super) name: String,
+    /// The names of the file by which it is read.
+    pub(super) aliases: Vec<String>,
+    pub(super) info: Info,
+    /// Whether it is copied rather than handed in.
+    pub(super) copied: bool,
+}
+
+/// Most elements of a constant that is copied into a graph inside rather than handed in, so that what
+/// it says is known there.
 const SMALL: usize = 4096;
+/// Most elements that are copied in all: a file of many small graphs must not become a large network.
+const MOST_COPIED: usize = 1 << 20;
 
 /// A graph under construction.
 pub(super) struct Context<'f, 'a> {
@@ -145,8 +161,22 @@ impl<'f, 'a> Context<'f, 'a> {
         self.file.loader.tensor(t)
     }
 
-    /// A stored tensor: floats of more than one element are weights, the rest are constants.
+    /// A stored tensor: floats of more than one element are weights, the rest are constants. A number
+    /// or a list of integers that is there already is not stored again: which of equal ones is
+    /// read must not depend on the order of the file.
     fn stored(&mut self, name: &str, t: Tensor) -> ValueId {
+        let (number, list) = match (t.shape().len(), t.data(), t.data().cast(DType::F64)) {
+            (0, _, Data::F64(v)) if Data::F64(v.clone()).cast(t.dtype()) == *t.data() => {
+                (Some((v[0].to_bits(), t.dtype())), None)
+            }
+            (1, Data::I64(v), _) => (None, Some(v.clone())),
+            _ => (None, None),
+        };
+        let of_number = number.and_then(|n| self.scalars.get(&n));
+        let of_list = list.as_ref().and_then(|l| self.lists.get(l));
+        if let Some(&known) = of_number.or(of_list) {
+            return known;
+        }
         let name = self
             .b
             .fresh(if name.is_empty() { "constant" } else { name });
@@ -155,20 +185,12 @@ impl<'f, 'a> Context<'f, 'a> {
             rank: Some(t.shape().len()),
             constant: Some(t.clone()),
         };
-        if let (0, Data::F64(v)) = (t.shape().len(), t.data().cast(DType::F64)) {
-            let next = self.next_id();
-            self.scalars
-                .entry((v[0].to_bits(), t.dtype()))
-                .or_insert(next);
-        }
-        if let (1, Data::I64(v)) = (t.shape().len(), t.data()) {
-            let next = self.next_id();
-            self.lists.entry(v.clone()).or_insert(next);
-        }
         let id = match t.dtype().is_float() && t.len() > 1 {
             true => self.b.weight(&name, t),
             false => self.b.constant(&name, t),
         };
+        number.map(|n| self.scalars.insert(n, id));
+        list.map(|l| self.lists.insert(l, id));
         self.info.insert(id, info);
         id
     }
@@ -223,19 +245,53 @@ impl<'f, 'a> Context<'f, 'a> {
         Ok(id)
     }
 
-    /// Hands a value of the surrounding graph in; small constants are copied.
-    pub(super) fn capture(&mut self, name: &str, info: &Info) -> Result<bool> {
-        match &info.constant {
-            Some(t) if t.len() <= SMALL => {
-                let id = self.stored(name, t.clone());
-                self.define(name, id)?;
-                Ok(false)
-            }
+    /// Hands a value of the surrounding graph in, under the name it has there; small constants are
+    /// copied, and then it says no.
+    pub(super) fn capture(&mut self, captured: &Capture) -> Result<bool> {
+        let Capture { name, info, .. } = captured;
+        let (id, handed) = match &info.constant {
+            Some(t) if captured.copied => (self.stored(name, t.clone()), false),
             _ => {
-                self.open_input(name, info.dtype, vec![Dim::Rest])?;
-                Ok(true)
+                let name = self.b.fresh(name);
+                (self.b.input(&name, info.dtype, vec![Dim::Rest]), true)
             }
+        };
+        let rank = info
+            .rank
+            .filter(|_| handed)
+            .or(self.info.get(&id).and_then(|i| i.rank));
+        let constant = info.constant.clone().filter(|_| !handed);
+        let dtype = info.dtype;
+        self.info.insert(
+            id,
+            Info {
+                dtype,
+                rank,
+                constant,
+            },
+        );
+        for alias in &captured.aliases {
+            self.define(alias, id)?;
         }
+        Ok(handed)
+    }
+
+    /// Whether a value is to be copied into `n` graphs inside.
+    pub(super) fn copies(&mut self, v: ValueId, n: usize) -> bool {
+        let Some(t) = self.info[&v].constant.as_ref().filter(|t| t.len() <= SMALL) else {
+            return false;
+        };
+        let all = self.file.copied + n * t.len().max(1);
+        let fits = all <= MOST_COPIED;
+        if fits {
+            self.file.copied = all;
+        }
+        fits
+    }
+
+    /// The name that a value has in the graph.
+    pub(super) fn name_of(&self, v: ValueId) -> &str {
+        self.b.name(v)
     }
 
     pub(super) fn finish(mut self, outputs: &[ValueInfo]) -> Result<Graph> {
@@ -257,7 +313,8 @@ impl<'f, 'a> Context<'f, 'a> {
             };
             self.b.output(id);
         }
-        Ok(pass::drop_dead(&self.b.finish_open()?)?)
+        // In the order in which they are read, parameters do not depend on how the file orders them.
+        Ok(pass::order_parameters(&self.b.finish_open()?)?)
     }
 
     // Nodes.
@@ -423,6 +480,23 @@ impl<'f, 'a> Context<'f, 'a> {
             },
             x,
         )
+    }
+
+    /// One axis moved to another place; negative places count from the end.
+    pub(super) fn move_axis(&mut self, x: ValueId, from: i64, to: i64) -> ValueId {
+        let place = |axis: i64, rank: usize| {
+            let axis = if axis < 0 { axis + rank as i64 } else { axis };
+            usize::try_from(axis).ok().filter(|&a| a < rank)
+        };
+        let known = self
+            .rank(x)
+            .and_then(|r| Some((r, place(from, r)?, place(to, r)?)));
+        let Some((rank, from, to)) = known else {
+            return self.late(Late::MoveAxis { from, to }, &[x]);
+        };
+        let mut permutation: Vec<usize> = (0..rank).filter(|&a| a != from).collect();
+        permutation.insert(to, from);
+        self.transpose(x, &permutation)
     }
 
     pub(super) fn concat(&mut self, axis: i64, parts: &[ValueId]) -> ValueId {
@@ -616,7 +690,8 @@ fn rank_of(op: &Op, ranks: &[Option<usize>]) -> Option<usize> {
             Some(first? - axes.len().min(first?))
         }
         Op::Index(Index::Top { .. }) => first,
-        Op::Late(Late::Shape { .. }) => Some(1),
+        Op::Late(Late::Shape { .. } | Late::Range) => Some(1),
+        Op::Pool(_) => first,
         Op::Late(Late::Size) => Some(0),
         Op::Late(
             Late::Slice { .. }

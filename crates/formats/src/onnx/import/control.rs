@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bantam_core::op::{Control, Layout};
 use bantam_core::{DType, Dim, Graph, Op, Tensor, ValueId};
 
-use super::context::{Attributes, Context, Imported, Info, maybe, need, unsupported};
+use super::context::{Attributes, Capture, Context, Imported, maybe, need, unsupported};
 use super::import_node;
 use crate::onnx::schema::{GraphDef, NodeDef, Value, ValueKind};
 use crate::onnx::tensors::dtype;
@@ -57,16 +57,53 @@ fn free_names<'g>(g: &'g GraphDef, found: &mut BTreeSet<&'g str>) {
     );
 }
 
-/// What graphs inside read from outside: name, value, and what is known of it.
-fn captures(c: &Context, graphs: &[&GraphDef]) -> Vec<(String, ValueId, Info)> {
+/// What graphs inside read from outside. The same value is handed in once, and the order is that of
+/// the names it has in the surrounding graph: both are the same when the graph is written and read.
+fn captures(c: &mut Context, graphs: &[&GraphDef]) -> Vec<Capture> {
     let mut names = BTreeSet::new();
     graphs.iter().for_each(|g| free_names(g, &mut names));
-    let found = |name: &&str| {
-        c.try_lookup(name)
-            .map(|v| (name.to_string(), v, c.info(v).clone()))
-    };
+    let mut all = Vec::new();
     // A name that is not there is noticed, with its node, when the graph inside reads it.
-    names.iter().filter_map(found).collect()
+    for name in names {
+        if let Some(value) = c.try_lookup(name) {
+            add_capture(c, &mut all, value, name);
+        }
+    }
+    settle(c, &mut all, graphs.len());
+    all
+}
+
+/// Puts captures in their order, and says which are copied into each of `n` graphs.
+fn settle(c: &mut Context, all: &mut [Capture], n: usize) {
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    for capture in all {
+        capture.copied = capture.copied || c.copies(capture.value, n);
+    }
+}
+
+fn add_capture(c: &Context, all: &mut Vec<Capture>, value: ValueId, alias: &str) {
+    match all.iter_mut().find(|known| known.value == value) {
+        Some(known) => known.aliases.push(alias.to_owned()),
+        None => all.push(Capture {
+            value,
+            name: c.name_of(value).to_owned(),
+            aliases: vec![alias.to_owned()],
+            info: c.info(value).clone(),
+            copied: false,
+        }),
+    }
+}
+
+/// Hands them in; returns those that became inputs.
+fn hand_in(inner: &mut Context, captured: &[Capture]) -> Result<Vec<ValueId>> {
+    let mut read = Vec::new();
+    for capture in captured {
+        // Whether it becomes an input depends only on what is known outside: both branches agree.
+        if inner.capture(capture)? {
+            read.push(capture.value);
+        }
+    }
+    Ok(read)
 }
 
 /// An input that a body declares: its element type where the file says it, else that of what it is
@@ -91,17 +128,11 @@ fn inside<'a>(
     g: &GraphDef<'a>,
     name: &str,
     own: impl FnOnce(&mut Context<'_, 'a>) -> Result<()>,
-    captured: &[(String, ValueId, Info)],
+    captured: &[Capture],
 ) -> Result<(Graph, Vec<ValueId>)> {
     let mut inner = Context::new(c.file, name);
     own(&mut inner)?;
-    let mut read = Vec::new();
-    for (name, value, info) in captured {
-        // Whether it becomes an input depends only on what is known outside: both branches agree.
-        if inner.capture(name, info)? {
-            read.push(*value);
-        }
-    }
+    let read = hand_in(&mut inner, captured)?;
     inner.initializers(g)?;
     for node in &g.nodes {
         import_node(&mut inner, node)?;
@@ -147,8 +178,10 @@ fn repetition<'a>(c: &mut Context<'_, 'a>, a: &Attributes<'_, 'a>, x: Inputs) ->
     }
     let captured = captures(c, &[g]);
     let declare = |inner: &mut Context<'_, 'a>| {
-        for (name, dtype) in &own {
-            inner.open_input(name, *dtype, vec![Dim::Rest])?;
+        for (i, (name, dtype)) in own.iter().enumerate() {
+            // The iteration and the condition are single values, whatever the file says.
+            let dims = if i < 2 { Vec::new() } else { vec![Dim::Rest] };
+            inner.open_input(name, *dtype, dims)?;
         }
         Ok(())
     };
@@ -199,10 +232,18 @@ fn scan<'a>(c: &mut Context<'_, 'a>, a: &Attributes<'_, 'a>, x: Inputs) -> Impor
     let steps = c.size(first, at(&in_axes, 0));
     let steps = c.reshape(steps, &[]);
     let always = c.new_constant("always", Tensor::scalar(true));
-    let captured = captures(c, &[g]);
-    let scanned_dtypes: Vec<DType> = states[n_states..].iter().map(|&v| c.dtype(v)).collect();
-    // The body: iteration, condition and states as a loop has them, then the whole scanned values
-    // and the number of steps, of which each iteration takes its slice.
+    // The whole scanned values and, to go backward, the number of steps are read from outside, too.
+    let mut captured = captures(c, &[g]);
+    for (i, &whole) in states[n_states..].iter().enumerate() {
+        add_capture(c, &mut captured, whole, &format!("scan.whole.{i}"));
+    }
+    let backward = |i: usize| at(&in_ways, i) != 0;
+    if (0..n_scanned).any(backward) {
+        add_capture(c, &mut captured, steps, "scan.steps");
+    }
+    settle(c, &mut captured, 1);
+    // The body: iteration, condition and states as a loop has them, then what it reads from outside;
+    // of the whole scanned values each iteration takes its slice.
     let mut inner = Context::new(c.file, "body");
     let iteration = inner.open_input("scan.iteration", DType::I64, Vec::new())?;
     let condition = inner.open_input("scan.condition", DType::Bool, Vec::new())?;
@@ -211,21 +252,17 @@ fn scan<'a>(c: &mut Context<'_, 'a>, a: &Attributes<'_, 'a>, x: Inputs) -> Impor
             inner.open_input(name, *dtype, vec![Dim::Rest])?;
         }
     }
-    let mut wholes = Vec::new();
-    for (i, &dtype) in scanned_dtypes.iter().enumerate() {
-        wholes.push(inner.open_input(&format!("scan.whole.{i}"), dtype, vec![Dim::Rest])?);
-    }
-    let total = inner.open_input("scan.steps", DType::I64, Vec::new())?;
-    let mut read = Vec::new();
-    for (name, value, info) in &captured {
-        if inner.capture(name, info)? {
-            read.push(*value);
-        }
-    }
-    for (i, &whole) in wholes.iter().enumerate() {
-        let index = match at(&in_ways, i) {
-            0 => iteration,
-            _ => {
+    let read = hand_in(&mut inner, &captured)?;
+    let handed = |inner: &Context, name: &str| {
+        let found = inner.try_lookup(name);
+        found.ok_or_else(|| Error::corrupt(format!("{name} is missing")))
+    };
+    for i in 0..n_scanned {
+        let whole = handed(&inner, &format!("scan.whole.{i}"))?;
+        let index = match backward(i) {
+            false => iteration,
+            true => {
+                let total = handed(&inner, "scan.steps")?;
                 let one = inner.scalar(1.0, DType::I64);
                 let last = inner.sub(total, one);
                 inner.sub(last, iteration)
@@ -253,8 +290,7 @@ fn scan<'a>(c: &mut Context<'_, 'a>, a: &Attributes<'_, 'a>, x: Inputs) -> Impor
         ));
     }
     let mut inputs = vec![steps, always];
-    inputs.extend(&states);
-    inputs.push(steps);
+    inputs.extend(&states[..n_states]);
     inputs.extend(read);
     let control = Control::Loop {
         body: Box::new(body),
@@ -266,13 +302,7 @@ fn scan<'a>(c: &mut Context<'_, 'a>, a: &Attributes<'_, 'a>, x: Inputs) -> Impor
             *y = c.layout(Layout::Reverse { axes: vec![0] }, *y);
         }
         if at(&out_axes, i) != 0 {
-            *y = c.late(
-                bantam_core::op::Late::MoveAxis {
-                    from: 0,
-                    to: at(&out_axes, i),
-                },
-                &[*y],
-            );
+            *y = c.move_axis(*y, 0, at(&out_axes, i));
         }
     }
     Ok(Some(results))

@@ -74,24 +74,23 @@ pub(super) fn conv(c: &mut Context, s: &Sliding, group: i64, x: Inputs) -> Resul
         0 => None,
         n => Some(n + 2),
     });
-    let one = |list: &[usize], axis: usize| list.get(axis).copied().unwrap_or(1);
-    if let (Some(4), Padding::Cells(cells)) = (rank, &s.padding)
+    // One along one axis stays late: once concrete, only its weights tell it from one over two axes.
+    let axes = rank.map_or(0, |r| r.saturating_sub(2));
+    if let (2 | 3, Padding::Cells(cells)) = (axes, &s.padding)
         && [s.stride.len(), s.dilation.len(), cells.len()]
             .iter()
-            .all(|n| [0, 2].contains(n))
+            .all(|&n| n == 0 || n == axes)
     {
-        let cell = |axis: usize| cells.get(axis).copied().unwrap_or([0, 0]);
-        let conv = Conv {
-            stride: [one(&s.stride, 0), one(&s.stride, 1)],
-            dilation: [one(&s.dilation, 0), one(&s.dilation, 1)],
-            padding: [cell(0)[0], cell(1)[0], cell(0)[1], cell(1)[1]],
-            groups,
-            ..Conv::default()
+        let or = |list: &[usize]| match list {
+            [] => vec![1; axes],
+            list => list.to_vec(),
         };
+        let cells = match cells.as_slice() {
+            [] => vec![[0, 0]; axes],
+            cells => cells.to_vec(),
+        };
+        let conv = Conv::over(&or(&s.stride), &or(&s.dilation), &cells, groups)?;
         return Ok(c.node(Op::Conv(conv), &inputs));
-    }
-    if rank.is_some_and(|r| r > 4) {
-        return Err(unsupported("convolution over more than two axes"));
     }
     Ok(c.node(
         Op::Late(Late::Conv {
@@ -110,15 +109,6 @@ fn conv_transpose(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId>
         output: a.sizes("output_shape")?,
     };
     let inputs: Vec<ValueId> = x.iter().copied().flatten().collect();
-    if inputs
-        .iter()
-        .take(2)
-        .any(|&v| c.rank(v).is_some_and(|r| r > 4))
-    {
-        return Err(unsupported(
-            "transposed convolution over more than two axes",
-        ));
-    }
     Ok(c.late(late, &inputs))
 }
 

@@ -366,7 +366,7 @@ fn one_hot(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId> {
     let hit = c.logic(Logic::Equal, &[indices, classes]);
     let hit = match axis {
         -1 => hit,
-        axis => c.late(Late::MoveAxis { from: -1, to: axis }, &[hit]),
+        axis => c.move_axis(hit, -1, axis),
     };
     let off = c.gather(values, zero, 0);
     let on = c.gather(values, one, 0);
@@ -461,7 +461,10 @@ fn einsum(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId> {
         };
         order.sort_by_key(|&k| place(term[k]));
         let operand = need(x, i)?;
-        let y = c.transpose(operand, &order);
+        let y = match order.is_sorted() {
+            true => operand,
+            false => c.transpose(operand, &order),
+        };
         let missing: Vec<i64> = (0..labels.len())
             .filter(|&k| !term.contains(&labels[k]))
             .map(|k| k as i64)

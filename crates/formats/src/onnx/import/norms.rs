@@ -1,7 +1,8 @@
 //! Normalisations and softmax.
 
 use bantam_core::op::elementwise::UnaryKind;
-use bantam_core::op::{BatchNorm, Binary, Late, Layout, NormRole, ReduceKind, Softmax};
+use bantam_core::op::layout::Fill;
+use bantam_core::op::{BatchNorm, Binary, Late, NormRole, ReduceKind, Softmax};
 use bantam_core::{DType, Op, ValueId};
 
 use super::context::{Attributes, Context, Imported, maybe, need, unsupported};
@@ -109,13 +110,17 @@ fn batch_norm(c: &mut Context, a: &Attributes, x: Inputs) -> Imported {
         return Ok(Some(vec![c.node(Op::BatchNorm(norm), &inputs)]));
     }
     // With the statistics of the batch, and running ones as further outputs.
-    let outputs = c.nodes(
-        Op::BatchNorm(norm.with_role(NormRole::Training)),
-        &inputs[..3],
-        3,
-    );
-    let mut results = vec![outputs[0]];
     let momentum = f64::from(norm.momentum);
+    let of_batch = BatchNorm {
+        role: NormRole::Training,
+        momentum: 0.0,
+        ..norm
+    };
+    let outputs = c.nodes(Op::BatchNorm(of_batch), &inputs[..3], 3);
+    if momentum == 0.0 {
+        return Ok(Some(outputs));
+    }
+    let mut results = vec![outputs[0]];
     for (running, batch) in [(inputs[3], outputs[1]), (inputs[4], outputs[2])] {
         let old = c.with(Binary::Mul, running, momentum);
         let batch = c.cast(batch, c.dtype(running));
@@ -255,15 +260,14 @@ fn lrn(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId> {
     let square = c.mul(data, data);
     // A mean over channels is a pooling along the axis of channels of an image of one column.
     let flat = c.reshape(square, &[0, 1, 0, -1]);
-    let (before, after) = ((size - 1) / 2, size / 2);
-    let padding = vec![[0, 0], [0, 0], [before, after], [0, 0]];
-    let padded = c.layout(
-        Layout::Pad {
-            padding,
-            value: 0.0,
-        },
-        flat,
-    );
+    let (before, after) = ((size as i64 - 1) / 2, size as i64 / 2);
+    let pads = c.ints(&[0, 0, before, 0, 0, 0, after, 0]);
+    let pad = Late::Pad {
+        fill: Fill::Constant,
+        value: false,
+        axes: false,
+    };
+    let padded = c.late(pad, &[flat, pads]);
     let pool = bantam_core::op::Pool {
         kernel: Some([size, 1]),
         stride: [1, 1],

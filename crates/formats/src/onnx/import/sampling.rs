@@ -95,7 +95,7 @@ fn resize(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId> {
         .ok_or_else(|| Error::corrupt("neither scales nor sizes are given"))?;
     let crops = coordinates == Coordinates::CropAndResize;
     let roi = match roi {
-        Some(roi) if crops => roi,
+        Some(roi) if crops || empty(c, roi) => roi,
         _ => c.new_constant("roi", Tensor::new::<f32>(&[0], Vec::new())?),
     };
     let late = Late::Resize {

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Exports real networks with the command and runs them with onnxruntime beside it.
+
+usage: scripts/onnx-exports.py [BANTAM] [CHECKPOINT of ResNet-20]
+
+Needs numpy and onnxruntime, and does nothing but say so where they are missing; networks that are not
+there are named and left out. Every line is a network: the largest difference of an output, as a share of
+its largest value. More than 1e-4 is an error. What is checked:
+
+- networks of the cache (scripts/fetch-onnx-cases.sh, scripts/onnx-reference.py), run by the command on
+  real inputs, against onnxruntime on the same file; Silero with its state carried over 100 steps;
+- the same networks exported again, in onnxruntime, against the original there; and the dump of what was
+  exported, which must be that of the original to the letter;
+- ResNet-20 from its checkpoint, every known architecture with fresh weights, and a pruned and
+  quantized network grown on the Titanic table, exported and run by onnxruntime, against the command.
+"""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+try:
+    import numpy as np
+    import onnxruntime as ort
+except ImportError as e:
+    print(f"skipped: {e}")
+    sys.exit(0)
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+CACHE = ROOT / "data/cache/onnx"
+BOUND = 1e-4
+failed = []
+
+
+def read_pb(path):
+    """The array of a TensorProto as scripts/onnx-reference.py writes it."""
+    import importlib
+
+    return importlib.import_module("onnx-reference").read(path)
+
+
+def bantam(*args):
+    done = subprocess.run([BANTAM, *map(str, args)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"bantam {' '.join(map(str, args))}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def session(path):
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def report(what, found, expected):
+    """Compares lists of arrays, each by its own largest value."""
+    worst = 0.0
+    for f, e in zip(found, expected, strict=True):
+        f, e = np.asarray(f, np.float64), np.asarray(e, np.float64)
+        if f.shape != e.shape:
+            failed.append(what)
+            print(f"{what}: shapes {f.shape} and {e.shape} FAILED")
+            return
+        worst = max(worst, np.abs(f - e).max(initial=0) / max(np.abs(e).max(initial=0), 1e-30))
+    good = worst <= BOUND
+    print(f"{what}: {worst:.1e}{'' if good else ' FAILED'}", flush=True)
+    if not good:
+        failed.append(what)
+
+
+def same_dump(what, a, b):
+    good = bantam("inspect", a, "--dump") == bantam("inspect", b, "--dump")
+    print(f"{what}: {'the same dump' if good else 'another dump FAILED'}", flush=True)
+    if not good:
+        failed.append(what)
+
+
+def steps(name):
+    """Feeds of every step of the stored real inputs, by name."""
+    folder = CACHE / "reference" / name
+    for step in sorted(folder.glob("step-*")):
+        yield [read_pb(p) for p in sorted(step.glob("input_*.pb"))]
+
+
+def cached(work):
+    files = [CACHE / "magika/model.onnx", CACHE / "minilm/model.onnx"]
+    files += sorted((CACHE / "silero/data").glob("*.onnx"))
+    for file in files:
+        name = file.parent.name if file.stem == "model" else file.stem
+        all_steps = list(steps(name)) if file.exists() else []
+        if not all_steps:
+            print(f"skipped: {name} is not in data/cache/onnx")
+            continue
+        original = session(file)
+        again = work / f"{name}.onnx"
+        bantam("export", file, "--to", "onnx", "-o", again)
+        packed = work / f"{name}.bantam"
+        bantam("export", file, "--to", "bantam", "-o", packed)
+        same_dump(f"{name}, exported", file, again)
+        same_dump(f"{name}, packed", file, packed)
+        exported = session(again)
+        names = [i.name for i in original.get_inputs()]
+        outputs = [o.name for o in original.get_outputs()]
+        state = "state" in names and "stateN" in outputs
+        if state:
+            stateful(name, file, original, exported, all_steps, names, outputs, work)
+            continue
+        ours, theirs, back = [], [], []
+        for feeds in all_steps:
+            feed = dict(zip(names, feeds))
+            np.savez(work / "in.npz", **feed)
+            bantam("run", file, work / "in.npz", "-o", work / "out.npz", "--raw")
+            out = np.load(work / "out.npz")
+            ours += [out[o] for o in outputs]
+            theirs += original.run(outputs, feed)
+            back += exported.run(outputs, feed)
+        report(f"{name}, run on {len(all_steps)} inputs", ours, theirs)
+        report(f"{name}, exported, in onnxruntime", back, theirs)
+
+
+def stateful(name, file, original, exported, all_steps, names, outputs, work):
+    """The state is carried by the command, and by onnxruntime, over all steps."""
+    first = dict(zip(names, all_steps[0]))
+    sequence = {n: np.stack([s[names.index(n)] for s in all_steps]) for n in ["input"]}
+    fixed = {n: first[n] for n in names if n not in ("input", "state")}
+    np.savez(work / "in.npz", state=first["state"], **sequence, **fixed)
+    bantam("run", file, work / "in.npz", "-o", work / "out.npz", "--state", "state=stateN")
+    found = np.load(work / "out.npz")
+    results = []
+    for s in [original, exported]:
+        state, rest = first["state"], []
+        for step in all_steps:
+            feed = dict(zip(names, step)) | {"state": state}
+            out = dict(zip(outputs, s.run(outputs, feed)))
+            state = out["stateN"]
+            rest.append(out["output"])
+        results.append([np.stack(rest), state])
+    n = len(all_steps)
+    report(f"{name}, run over {n} steps", [found["output"], found["state"]], results[0])
+    report(f"{name}, exported, in onnxruntime", results[1], results[0])
+
+
+def beside(what, model, shape, work, arch=()):
+    """A network exported and run by onnxruntime, and run by the command, on the same random inputs."""
+    x = np.random.default_rng(7).standard_normal(shape, np.float32)
+    np.save(work / "x.npy", x)
+    bantam("export", model, *arch, "--to", "onnx", "-o", work / "x.onnx")
+    bantam("run", model, work / "x.npy", *arch, "--raw", "-o", work / "y.npy")
+    s = session(work / "x.onnx")
+    found = s.run(None, {s.get_inputs()[0].name: x})
+    ops = subprocess.run(
+        [BANTAM, "inspect", work / "x.onnx"], capture_output=True, text=True
+    ).stdout.splitlines()
+    listed = [line.split("file", 1)[1].strip() for line in ops if line.startswith("in the file")]
+    report(what, found, [np.load(work / "y.npy")])
+    return listed
+
+
+def architectures(work):
+    made = subprocess.run(
+        ["cargo", "run", "-q", "--release", "-p", "bantam", "--example", "fresh_networks", "--", work],
+        cwd=ROOT, capture_output=True, text=True,
+    )
+    if made.returncode:
+        print(f"skipped: architectures with fresh weights: {made.stderr.strip()}")
+        return
+    for path in sorted(work.glob("*.bantam")):
+        lines = bantam("inspect", path).splitlines()
+        text = next(line for line in lines if line.startswith("in "))
+        dims = text.split("[")[1].rstrip("]").split(", ")
+        shape = [2 if d == "n" else int(d) for d in dims]
+        beside(f"{path.stem}, fresh weights, exported", path, shape, work)
+        path.unlink()
+
+
+def grown(work):
+    bantam("grow", ROOT / "data/titanic.csv", "--target", "Survived", "--seed", "1",
+           "--runs", work / "runs", "-o", work / "titanic.bantam", "--quiet")
+    lines = bantam("inspect", work / "titanic.bantam").splitlines()
+    text = next(line for line in lines if line.startswith("in "))
+    width = int(text.split("[")[1].rstrip("]").split(", ")[1])
+    ops = beside("titanic, pruned and quantized, exported", work / "titanic.bantam", [100, width], work)
+    print(f"  operators: {ops[0] if ops else '?'}")
+
+
+BANTAM = sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "target/release/bantam")
+CHECKPOINT = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "data/cache/resnet20-12fca82f.th"
+with tempfile.TemporaryDirectory() as folder:
+    work = pathlib.Path(folder)
+    cached(work)
+    if CHECKPOINT.exists():
+        arch = ["--arch", "resnet20-cifar"]
+        beside("ResNet-20 from its checkpoint, exported", CHECKPOINT, [4, 3, 32, 32], work, arch)
+    else:
+        print(f"skipped: {CHECKPOINT} is not there")
+    grown(work)
+    architectures(pathlib.Path(tempfile.mkdtemp(dir=work)))
+print(f"{len(failed)} failed" + "".join(f"\n  {f}" for f in failed))
+sys.exit(bool(failed))
