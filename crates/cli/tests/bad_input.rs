@@ -161,7 +161,7 @@ fn training_data() {
     for verb in ["measure", "grow"] {
         for (name, file, expected) in cases {
             // There is nothing to learn, which can be said.
-            if verb == "measure" && ["one class", "one row"].contains(&name) {
+            if verb == "measure" && ["one class", "one row"].contains(name) {
                 continue;
             }
             let args = [verb, file, "--target", "y"];
