@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use bantam_core::schema::{InputSchema, Schema, TargetKind};
 use bantam_core::{DType, Graph, Tensor};
 use bantam_data::{Record, Records, RowEncoder, Target};
-use bantam_runtime::{Executor, Plan};
+use bantam_runtime::{Choices, Executor, Plan};
 use serde::Serialize;
 
+use crate::choices::{self, Cache};
 use crate::open::{Network, network};
 use crate::watch::Observer;
 use crate::{Error, ErrorKind, Result};
@@ -65,6 +66,8 @@ pub struct Predictor {
     graph: Graph,
     schema: Schema,
     notices: Vec<String>,
+    /// The kernels that were the fastest here when they were timed, if they were.
+    choices: Choices,
     executor: Option<Executor>,
     /// Where samples go instead of being answered.
     kept: Option<Encoded>,
@@ -133,11 +136,15 @@ impl Predictor {
                 answer.shape
             )));
         }
+        let known = Cache::of_user().read(rayon::current_num_threads());
+        let mut notices = network.notices;
+        notices.extend(known.notice);
         Ok(Predictor {
             path: path.to_owned(),
             graph,
             schema,
-            notices: network.notices,
+            notices,
+            choices: known.choices,
             executor: None,
             kept: None,
         })
@@ -153,7 +160,7 @@ impl Predictor {
         &self.schema
     }
 
-    /// What the user should know about how the file was understood.
+    /// What the user should know about how the file, and what is kept about kernels, was understood.
     pub fn notices(&self) -> &[String] {
         &self.notices
     }
@@ -261,7 +268,11 @@ impl Predictor {
         let fits = |e: &Executor| e.plan().inputs()[0].shape == shape;
         let mut executor = match self.executor.take().filter(fits) {
             Some(executor) => executor,
-            None => Executor::new(Plan::for_batch(&self.graph, n)?),
+            None => {
+                let mut plan = Plan::for_batch(&self.graph, n)?;
+                choices::apply(&mut plan, &mut self.choices);
+                Executor::new(plan)
+            }
         };
         let outputs = executor.run(&[&input])?.values::<f32>(0).to_vec();
         self.executor = Some(executor);

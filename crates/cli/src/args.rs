@@ -6,6 +6,7 @@ use bantam::Recipe;
 use bantam::recipe::Task;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::bench::BenchArgs;
 use crate::drift::DriftArgs;
 use crate::export::ExportArgs;
 use crate::grow::GrowArgs;
@@ -40,10 +41,16 @@ pub struct Global {
     /// Say nothing on stderr but errors
     #[arg(long, short, global = true, display_order = 101)]
     pub quiet: bool,
-    /// Threads to work with; all cores by default. Results do not depend on it
-    #[arg(long, global = true, display_order = 102, value_name = "N")]
+    /// Threads to work with; all cores by default. Results do not depend on it. bench takes several: 1,2
+    #[arg(
+        long,
+        global = true,
+        display_order = 102,
+        value_name = "N",
+        value_delimiter = ','
+    )]
     #[arg(value_parser = crate::values::threads)]
-    pub threads: Option<usize>,
+    pub threads: Vec<usize>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +75,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write a network as a file for other programs
     Export(ExportArgs),
+    /// Measure how fast networks are here, beside each other and beside what the machine could do
+    Bench(BenchArgs),
     /// Say whether new data are still like those of a reference
     Drift(DriftArgs),
 }

@@ -44,7 +44,7 @@ pub use aligned::Aligned;
 pub use bytes::{ByteLevel, byte_level};
 pub use conv::{ConvShape, conv, conv_grad_input, conv_grad_weight};
 pub use elementwise::{broadcast_zip, exp, map, sigmoid, tanh, zip_map, zip3_map};
-pub use floor::{peak_flops, read_bandwidth};
+pub use floor::{peak_byte_ops, peak_flops, read_bandwidth};
 pub use layout::{gather_rows, permute, scatter_add};
 pub use loss::{cross_entropy, cross_entropy_grad};
 pub use matmul::{MatRef, dense, matmul};

@@ -138,6 +138,8 @@ pub struct StepInfo<'a> {
     pub kernel: String,
     /// Multiply-adds.
     pub macs: u64,
+    /// Whether they are of bytes.
+    pub in_bytes: bool,
     /// Bytes of its weights, as they are read.
     pub weight_bytes: usize,
     /// Bytes of the values it reads and writes, without weights.
@@ -168,6 +170,10 @@ impl Plan {
                 name: &step.name,
                 kernel,
                 macs: step.macs,
+                in_bytes: matches!(
+                    step.work,
+                    Work::Layer(Layer::ByteConv { .. } | Layer::ByteDepthwise { .. })
+                ),
                 weight_bytes: weights,
                 value_bytes: values,
             }
