@@ -8,6 +8,7 @@ use bantam_kernels::last::{
     self, Clamp, ConvLayer, DepthwiseLayer, ImageShape, Pooling, from_last, to_last,
 };
 
+use crate::chain::{Gelu, Norm};
 use crate::kernel::function;
 
 /// What a step computes on images that are channels last, or with packed weights.
@@ -48,6 +49,10 @@ pub(crate) enum Layer {
         x: ImageShape,
         y: ImageShape,
     },
+    /// Layer normalisation of rows, to so many values; the second input, if there is one, is added first.
+    Norm(Box<Norm>, usize),
+    /// The Gaussian error linear unit of so many values.
+    Gelu(Gelu, usize),
     /// Some pixels, and zeros as further channels.
     Take {
         x: ImageShape,
@@ -85,6 +90,8 @@ impl Layer {
             Layer::Pool { .. } => "pool".to_owned(),
             Layer::Add { clamp, .. } => format!("add{}", clamped(clamp)),
             Layer::Map { .. } => "map".to_owned(),
+            Layer::Norm(..) => "layer norm".to_owned(),
+            Layer::Gelu(..) => "GELU".to_owned(),
             Layer::Take { .. } => "take".to_owned(),
         }
     }
@@ -94,6 +101,7 @@ impl Layer {
         match self {
             Layer::Conv { layer, .. } => layer.size_bytes(),
             Layer::Depthwise { layer, .. } => layer.size_bytes(),
+            Layer::Norm(norm, _) => norm.weight_bytes(),
             _ => 0,
         }
     }
@@ -134,6 +142,8 @@ impl Layer {
                     }
                 }
             }
+            Layer::Norm(norm, len) => norm.run(x, second, &mut y[..*len]),
+            Layer::Gelu(gelu, len) => gelu.run(x, &mut y[..*len]),
             Layer::Take {
                 x: xs,
                 y: ys,

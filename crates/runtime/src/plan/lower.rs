@@ -6,6 +6,7 @@ use bantam_kernels::last::{
     CHANNEL_BLOCK, Clamp, ConvLayer, DepthwiseLayer, ImageShape, Pooling, Tile,
 };
 
+use super::chains::{Chain, ChainKind, chains};
 use super::groups::{Facts, Group, groups};
 use super::place::{Storage, Use, place};
 use super::{Place, Plan, Step, Work, renames};
@@ -15,7 +16,8 @@ use crate::layer::Layer;
 /// Plans a graph whose types are known as far as they can be.
 pub(super) fn lower(graph: &Graph, types: Vec<Option<Type>>, inputs: &[Type]) -> Plan {
     let facts = Facts::new(graph, types);
-    let (groups, taken) = groups(&facts);
+    let (groups, mut taken) = groups(&facts);
+    let chains = chains(&facts, &mut taken);
     let mut lowering = Lowering::new(&facts);
     for (i, node) in graph.nodes().iter().enumerate() {
         if let Some(group) = groups.get(&i) {
@@ -27,6 +29,8 @@ pub(super) fn lower(graph: &Graph, types: Vec<Option<Type>>, inputs: &[Type]) ->
     for (i, node) in graph.nodes().iter().enumerate() {
         if let Some(group) = groups.get(&i) {
             lowering.group(group);
+        } else if let Some(chain) = chains.get(&i) {
+            lowering.chain(chain);
         } else if !taken[i] {
             lowering.node(node);
         }
@@ -427,6 +431,28 @@ impl<'g> Lowering<'g> {
         });
     }
 
+    /// A chain of operators that is one kernel.
+    fn chain(&mut self, chain: &Chain) {
+        let values = std::iter::once(chain.x).chain(chain.added);
+        let reads: Vec<_> = values
+            .map(|v| (Some(self.plain(v)), self.type_of(v)))
+            .collect();
+        let t = self.type_of(chain.out).expect("a chain's shapes are known");
+        let storage = self.new_storage(Storage::Plain(DType::F32, t.len()));
+        self.plain[chain.out.index()] = Some(storage);
+        let nodes = self.facts.graph.nodes();
+        self.drafts.push(Draft {
+            name: nodes[chain.node].name.clone(),
+            work: Work::Layer(match &chain.kind {
+                ChainKind::Norm(norm) => Layer::Norm(Box::new(norm.clone()), t.len()),
+                ChainKind::Gelu(gelu) => Layer::Gelu(*gelu, t.len()),
+            }),
+            macs: chain.nodes.iter().map(|&n| self.macs(&nodes[n])).sum(),
+            reads,
+            writes: vec![(storage, Some(t))],
+        });
+    }
+
     /// Weights `[outputs, …]` and bias of a layer with its batch normalisation.
     fn folded(&self, group: &Group) -> (Vec<f32>, Option<Vec<f32>>) {
         let node = &self.facts.graph.nodes()[group.node];
@@ -509,6 +535,7 @@ impl<'g> Lowering<'g> {
             outputs,
             n_late: self.n_late,
             without_reuse_bytes: buffers.without_reuse_bytes,
+            slices: None,
         }
     }
 }
