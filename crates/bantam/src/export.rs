@@ -18,6 +18,8 @@ pub enum Target {
     Safetensors,
     /// A `.bantam` file: the network, its weights as they are, and what it is fed.
     Bantam,
+    /// The network in ONNX.
+    Onnx,
 }
 
 /// What was exported.
@@ -48,10 +50,7 @@ pub fn export(
         parameters.iter().map(|p| p.weight.len()).sum(),
     );
     let name = network.graph.name().to_owned();
-    let bytes = match target {
-        Target::Safetensors => safetensors(&network)?,
-        Target::Bantam => bantam(network)?,
-    };
+    let bytes = encode(network, target)?;
     let exported = Exported {
         name,
         bytes: bytes.len() as u64,
@@ -59,6 +58,18 @@ pub fn export(
         parameters: elements,
     };
     Ok((bytes, exported))
+}
+
+/// The bytes of `network` as `target`.
+///
+/// Errs when the format has no place for what is in the network.
+pub fn encode(network: Network, target: Target) -> Result<Vec<u8>> {
+    match target {
+        Target::Safetensors => safetensors(&network),
+        Target::Bantam => bantam(network),
+        Target::Onnx => bantam_formats::onnx::write(&network.graph)
+            .map_err(|e| Error::new(ErrorKind::Model, e.to_string())),
+    }
 }
 
 fn safetensors(network: &Network) -> Result<Vec<u8>> {

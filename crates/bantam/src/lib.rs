@@ -24,6 +24,7 @@ pub mod recipe;
 pub mod report;
 pub mod results;
 mod road;
+pub mod shrink;
 mod sizing;
 mod study;
 pub mod variants;

@@ -66,6 +66,35 @@ pub struct Predictor {
     schema: Schema,
     notices: Vec<String>,
     executor: Option<Executor>,
+    /// Where samples go instead of being answered.
+    kept: Option<Encoded>,
+}
+
+/// Samples as the network is fed with them, and their targets where they are known.
+#[derive(Clone, Debug, Default)]
+pub struct Encoded {
+    /// Values of all samples, one after another.
+    pub x: Vec<f32>,
+    /// A target for each sample.
+    pub targets: Vec<Option<Target>>,
+}
+
+impl Encoded {
+    /// The samples with these numbers.
+    ///
+    /// # Panics
+    /// When there is no such sample.
+    pub fn pick(&self, rows: &[usize]) -> Encoded {
+        let width = self.x.len() / self.targets.len().max(1);
+        Encoded {
+            x: rows
+                .iter()
+                .flat_map(|&r| &self.x[r * width..(r + 1) * width])
+                .copied()
+                .collect(),
+            targets: rows.iter().map(|&r| self.targets[r]).collect(),
+        }
+    }
 }
 
 impl Predictor {
@@ -110,6 +139,7 @@ impl Predictor {
             schema,
             notices: network.notices,
             executor: None,
+            kept: None,
         })
     }
 
@@ -153,6 +183,28 @@ impl Predictor {
                 samples::predict(self, data, options, out, observer)
             }
         }
+    }
+
+    /// The samples at `data` as the network is fed with them: of those for training, if the data have a
+    /// part for test, at most `most_fit` drawn ones; and those for test, or all.
+    ///
+    /// Errs as [`predict`](Predictor::predict) does.
+    pub fn encode(
+        &mut self,
+        data: &Path,
+        options: &PredictOptions,
+        most_fit: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<[Option<Encoded>; 2]> {
+        let is_table = matches!(self.schema.input, InputSchema::Table { .. });
+        if !is_table && images::find(data)?.is_none() {
+            return Ok(samples::encode(&self.schema, data, most_fit, observer)?);
+        }
+        self.kept = Some(Encoded::default());
+        let found = self.predict(data, options, &mut std::io::sink(), observer);
+        let kept = self.kept.take();
+        found?;
+        Ok([None, kept])
     }
 
     /// Answers delimited text as it arrives; for networks trained on tables.
@@ -268,6 +320,12 @@ impl<'a> Session<'a> {
     fn flush(&mut self) -> Result<()> {
         let n = self.batch.targets.len();
         if n == 0 {
+            return Ok(());
+        }
+        if let Some(kept) = &mut self.predictor.kept {
+            kept.x.append(&mut self.batch.x);
+            kept.targets.append(&mut self.batch.targets);
+            self.batch = Batch::default();
             return Ok(());
         }
         let x = std::mem::take(&mut self.batch.x);

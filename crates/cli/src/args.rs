@@ -12,6 +12,7 @@ use crate::grow::GrowArgs;
 use crate::inspect::InspectArgs;
 use crate::measure::MeasureArgs;
 use crate::run::RunArgs;
+use crate::shrink::ShrinkArgs;
 use crate::stage::StageArgs;
 
 /// From data to the smallest network that does the job.
@@ -59,6 +60,8 @@ pub enum Command {
     Quantize(StageArgs),
     /// Pack the network of a recipe into a file, after the stages before it if need be
     Pack(StageArgs),
+    /// Make a finished network smaller and faster: layers in bytes, within a contract
+    Shrink(ShrinkArgs),
     /// Answer data with a network
     Run(RunArgs),
     /// Show what is in a file of a network or of weights: every byte, every layer

@@ -10,6 +10,7 @@ mod grow;
 mod inspect;
 mod measure;
 mod run;
+mod shrink;
 mod stage;
 
 mod output;
@@ -66,6 +67,7 @@ fn try_main() -> Result<ExitCode> {
         Command::Prune(args) => stage::run(args, bantam::StageName::Prune, global),
         Command::Quantize(args) => stage::run(args, bantam::StageName::Quantize, global),
         Command::Pack(args) => stage::run(args, bantam::StageName::Pack, global),
+        Command::Shrink(args) => shrink::run(args, global),
         Command::Run(args) => run::run(args, global),
         Command::Inspect(args) => inspect::run(args, global),
         Command::Export(args) => export::run(args, global),

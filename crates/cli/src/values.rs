@@ -40,6 +40,24 @@ pub fn share(text: &str) -> Result<f64, String> {
     Ok(share)
 }
 
+/// A time from `50us`, `2 ms`, `0.1s`.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let text = text.trim();
+    let split = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    let unit = match text[split..].trim().to_lowercase().as_str() {
+        "s" => 1.0,
+        "ms" => 1e-3,
+        "us" | "µs" => 1e-6,
+        _ => return Err("expected a time such as 50us, 2ms or 0.1s".to_owned()),
+    };
+    match text[..split].parse::<f64>() {
+        Ok(n) if n > 0.0 && n * unit < 1e6 => Ok(std::time::Duration::from_secs_f64(n * unit)),
+        _ => Err("expected a time above 0, such as 50us, 2ms or 0.1s".to_owned()),
+    }
+}
+
 /// A chance of a false alarm, above 0 and below 1.
 pub fn alpha(text: &str) -> Result<f64, String> {
     let wrong = |_| format!("expected a share such as 0.05 or 5%, found {text:?}");

@@ -60,11 +60,13 @@ pub(crate) trait Bytes: Simd {
     /// `a * b + c`, of integers whose result fits.
     fn integer_mul_add(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I;
     fn to_floats(self, a: Self::I) -> Self::V;
-    /// Bytes nearest to numbers of 0 to 255, halves to even.
+    /// The same integer in all lanes.
+    fn splat_integer(self, x: i32) -> Self::I;
+    /// The integers nearest to `a`, halves to even, plus `zero`; their sums are 0 to 255.
     ///
     /// # Safety
     /// `p` is valid for writes of `LANES` bytes.
-    unsafe fn store_bytes(self, p: *mut u8, a: Self::V);
+    unsafe fn store_bytes(self, p: *mut u8, a: Self::V, zero: Self::I);
 }
 
 /// Work that is compiled once for each implementation of [`Bytes`].
@@ -150,13 +152,19 @@ impl Bytes for crate::simd::Portable {
     }
 
     #[inline(always)]
+    fn splat_integer(self, x: i32) -> Self::I {
+        [x; 8]
+    }
+
+    #[inline(always)]
     fn to_floats(self, a: Self::I) -> Self::V {
         a.map(|a| a as f32)
     }
 
     #[inline(always)]
-    unsafe fn store_bytes(self, p: *mut u8, a: Self::V) {
-        let bytes = a.map(|a| a.round_ties_even() as u8);
+    unsafe fn store_bytes(self, p: *mut u8, a: Self::V, zero: Self::I) {
+        let bytes: [u8; 8] =
+            std::array::from_fn(|i| (a[i].round_ties_even() as i32 + zero[i]) as u8);
         // SAFETY: the caller grants writes of `LANES` bytes.
         unsafe { p.cast::<[u8; 8]>().write(bytes) }
     }
@@ -224,16 +232,22 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn splat_integer(self, x: i32) -> __m256i {
+            // SAFETY: the token says the CPU has AVX2.
+            unsafe { _mm256_set1_epi32(x) }
+        }
+
+        #[inline(always)]
         fn to_floats(self, a: __m256i) -> __m256 {
             // SAFETY: the token says the CPU has AVX2.
             unsafe { _mm256_cvtepi32_ps(a) }
         }
 
         #[inline(always)]
-        unsafe fn store_bytes(self, p: *mut u8, a: __m256) {
+        unsafe fn store_bytes(self, p: *mut u8, a: __m256, zero: __m256i) {
             // SAFETY: the token says the CPU has AVX2; the caller grants the writes.
             unsafe {
-                let wide = _mm256_cvtps_epi32(a);
+                let wide = _mm256_add_epi32(_mm256_cvtps_epi32(a), zero);
                 let (low, high) = (
                     _mm256_castsi256_si128(wide),
                     _mm256_extracti128_si256::<1>(wide),
@@ -355,15 +369,24 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn splat_integer(self, x: i32) -> __m512i {
+            // SAFETY: the token says the CPU has AVX-512F.
+            unsafe { _mm512_set1_epi32(x) }
+        }
+
+        #[inline(always)]
         fn to_floats(self, a: __m512i) -> __m512 {
             // SAFETY: the token says the CPU has AVX-512F.
             unsafe { _mm512_cvtepi32_ps(a) }
         }
 
         #[inline(always)]
-        unsafe fn store_bytes(self, p: *mut u8, a: __m512) {
+        unsafe fn store_bytes(self, p: *mut u8, a: __m512, zero: __m512i) {
             // SAFETY: the token says the CPU has AVX-512F; the caller grants the writes.
-            unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a))) }
+            unsafe {
+                let wide = _mm512_add_epi32(_mm512_cvtps_epi32(a), zero);
+                _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(wide));
+            }
         }
     }
 }

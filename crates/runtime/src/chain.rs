@@ -47,8 +47,18 @@ impl Gelu {
         } = self;
         let x = &x[..y.len()];
         match divides {
-            true => map(x, y, |x| (kernels::erf(x / by) + 1.0) * x * factor),
-            false => map(x, y, |x| (kernels::erf(x * by) + 1.0) * x * factor),
+            true => map(
+                x,
+                y,
+                #[inline(always)]
+                |x| (kernels::erf(x / by) + 1.0) * x * factor,
+            ),
+            false => map(
+                x,
+                y,
+                #[inline(always)]
+                |x| (kernels::erf(x * by) + 1.0) * x * factor,
+            ),
         }
     }
 }

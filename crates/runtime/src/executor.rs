@@ -10,7 +10,7 @@ use bantam_core::{DType, Data, Element, Graph, Op, Tensor};
 use bantam_kernels::Aligned;
 
 use crate::kernel::{self, View};
-use crate::layer::Layer;
+use crate::layer::{Layer, Source, Target};
 use crate::plan::{Place, Step, Work};
 use crate::slices::Slices;
 use crate::{Error, ErrorKind, Plan, Result};
@@ -21,6 +21,7 @@ pub struct Executor {
     plan: Arc<Plan>,
     slots: Vec<Data>,
     images: Vec<Aligned<f32>>,
+    bytes: Vec<Aligned<u8>>,
     late: Vec<Tensor>,
     /// First element of the batch that is worked on, where the batch is run in slices.
     first: usize,
@@ -46,12 +47,15 @@ impl Executor {
             .map(|s| Data::zeros(s.dtype, s.len))
             .collect();
         let late = vec![Tensor::zeros(DType::U8, &[0]); plan.n_late];
-        let images = plan.images.iter().map(|&len| Aligned::zeros(len)).collect();
+        let images = plan.images.iter().map(|&len| Aligned::zeros(len));
+        let images = images.collect();
+        let bytes = plan.bytes.iter().map(|&len| Aligned::zeros(len)).collect();
         let slices = plan.slices.as_ref().map(|s| Slices::new(s, &plan));
         Executor {
             plan,
             slots,
             images,
+            bytes,
             late,
             first: 0,
             slices,
@@ -171,36 +175,43 @@ impl Executor {
 
     /// Runs a layer: its one output is taken out of the executor meanwhile.
     fn layer(&mut self, layer: &Layer, step: &Step, inputs: &[&Tensor]) {
-        let read = |executor: &Executor, y: &mut [f32]| {
+        let read = |executor: &Executor, y: Target| {
             let mut values = step
                 .inputs
                 .iter()
-                .map(|(place, _)| executor.floats(inputs, *place));
+                .map(|(place, _)| executor.source(inputs, *place));
             let first = values.next().expect("a layer reads something");
             layer.run(first, values.next(), y);
         };
         match step.outputs[0].0 {
             Place::Image(i) => {
                 let mut y = std::mem::take(&mut self.images[i]);
-                read(self, &mut y);
+                read(self, Target::Floats(&mut y));
                 self.images[i] = y;
+            }
+            Place::Bytes(i) => {
+                let mut y = std::mem::take(&mut self.bytes[i]);
+                read(self, Target::Bytes(&mut y));
+                self.bytes[i] = y;
             }
             Place::Slot(i) => {
                 let mut data = std::mem::replace(&mut self.slots[i], Data::U8(Vec::new()));
                 let y = f32::slice_mut(&mut data).expect("layers make floats");
-                read(self, y);
+                read(self, Target::Floats(y));
                 self.slots[i] = data;
             }
             _ => unreachable!("a layer writes to a buffer"),
         }
     }
 
-    fn floats<'a>(&'a self, inputs: &'a [&Tensor], place: Place) -> &'a [f32] {
+    fn source<'a>(&'a self, inputs: &'a [&Tensor], place: Place) -> Source<'a> {
         match place {
-            Place::Image(i) => &self.images[i],
+            Place::Image(i) => Source::Floats(&self.images[i]),
+            Place::Bytes(i) => Source::Bytes(&self.bytes[i]),
             _ => {
-                let all = f32::slice(self.data(inputs, place)).expect("layers read floats");
-                &all[self.start(place)..]
+                let floats = f32::slice(self.data(inputs, place));
+                let floats = floats.expect("layers read floats");
+                Source::Floats(&floats[self.start(place)..])
             }
         }
     }
@@ -334,7 +345,9 @@ impl Executor {
             Place::Late(i) => self.late[i].data(),
             Place::Gathered(i) => &self.slices.as_ref().expect("there are slices").outputs[i],
             Place::Nowhere => &NOTHING,
-            Place::Image(_) => unreachable!("a plain value has a plain place"),
+            Place::Image(_) | Place::Bytes(_) => {
+                unreachable!("a plain value has a plain place")
+            }
         }
     }
 }

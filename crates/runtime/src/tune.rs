@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bantam_kernels::Aligned;
-use bantam_kernels::last::{Clamp, ConvLayer, Tile};
+use bantam_kernels::last::{ByteConvLayer, Clamp, ConvLayer, Results, Scale, Tile};
 
 use crate::Plan;
 use crate::layer::Layer;
@@ -47,19 +47,24 @@ impl Plan {
             return Arc::make_mut(&mut slices.plan).tune(choices, measure);
         }
         let mut tune = |work: &mut Work| {
-            let Work::Layer(Layer::Conv { layer, .. }) = work else {
+            let Work::Layer(layer) = work else {
                 return None;
             };
-            let geometry = layer.geometry();
+            let tiled = Tiled::of(layer)?;
+            let geometry = tiled.geometry();
             if measure && !choices.0.contains_key(&geometry) {
-                choices.0.insert(geometry.clone(), choose(layer));
+                choices.0.insert(geometry.clone(), tiled.choose());
             }
             let choice = choices.0.get(&geometry)?;
             let [pixels, vectors] = choice.candidates.get(choice.chosen)?.tile;
             let tile = Tile { pixels, vectors };
             // What was read from a file may be of another version.
-            if tile != layer.tile() && layer.candidates().contains(&tile) {
-                **layer = layer.with_tile(tile);
+            if tile != tiled.tile() && tiled.candidates().contains(&tile) {
+                match layer {
+                    Layer::Conv { layer, .. } => **layer = layer.with_tile(tile),
+                    Layer::ByteConv { layer, .. } => **layer = layer.with_tile(tile),
+                    _ => unreachable!("these layers have tiles"),
+                }
             }
             Some(geometry)
         };
@@ -67,35 +72,92 @@ impl Plan {
     }
 }
 
-fn choose(layer: &ConvLayer) -> Choice {
-    let (x, y) = layer.images();
-    let (x, mut y) = (
-        Aligned::<f32>::zeros(x.len()),
-        Aligned::<f32>::zeros(y.len()),
-    );
-    let layers: Vec<ConvLayer> = layer
-        .candidates()
-        .into_iter()
-        .map(|tile| layer.with_tile(tile))
-        .collect();
-    let mut least = vec![u64::MAX; layers.len()];
+/// A layer that has kernels to choose from.
+enum Tiled<'a> {
+    Floats(&'a ConvLayer),
+    Bytes(&'a ByteConvLayer, Option<Scale>),
+}
+
+impl<'a> Tiled<'a> {
+    fn of(layer: &'a Layer) -> Option<Tiled<'a>> {
+        match layer {
+            Layer::Conv { layer, .. } => Some(Tiled::Floats(layer)),
+            Layer::ByteConv { layer, to, .. } => Some(Tiled::Bytes(layer, *to)),
+            _ => None,
+        }
+    }
+
+    fn geometry(&self) -> String {
+        match self {
+            Tiled::Floats(layer) => layer.geometry(),
+            Tiled::Bytes(layer, to) => {
+                let to = if to.is_some() { "bytes" } else { "floats" };
+                format!("{}, {to}", layer.geometry())
+            }
+        }
+    }
+
+    fn tile(&self) -> Tile {
+        match self {
+            Tiled::Floats(layer) => layer.tile(),
+            Tiled::Bytes(layer, _) => layer.tile(),
+        }
+    }
+
+    fn candidates(&self) -> Vec<Tile> {
+        match self {
+            Tiled::Floats(layer) => layer.candidates(),
+            Tiled::Bytes(layer, _) => layer.candidates(),
+        }
+    }
+
+    fn choose(&self) -> Choice {
+        let tiles = self.candidates();
+        match self {
+            Tiled::Floats(layer) => {
+                let (x, y) = layer.images();
+                let (x, mut y) = (Aligned::zeros(x.len()), Aligned::zeros(y.len()));
+                let layers: Vec<_> = tiles.iter().map(|&t| layer.with_tile(t)).collect();
+                let run = |i: usize| layers[i].run(black_box(&x), None, Clamp::NONE, &mut y);
+                fastest(&tiles, run)
+            }
+            Tiled::Bytes(layer, to) => {
+                let (x, y) = layer.images();
+                let x = Aligned::<u8>::zeros(x.len() + ByteConvLayer::SLACK);
+                let (mut floats, mut bytes) = (Aligned::zeros(0), Aligned::zeros(0));
+                match to {
+                    Some(_) => bytes = Aligned::zeros(y.len()),
+                    None => floats = Aligned::zeros(y.len()),
+                }
+                let layers: Vec<_> = tiles.iter().map(|&t| layer.with_tile(t)).collect();
+                fastest(&tiles, |i| {
+                    let y = match to {
+                        Some(scale) => Results::Bytes(&mut bytes, *scale),
+                        None => Results::Floats(&mut floats),
+                    };
+                    layers[i].run(black_box(&x), None, Clamp::NONE, y);
+                })
+            }
+        }
+    }
+}
+
+/// Times kernel after kernel, in turn, so that a busy moment does not fall on one of them.
+fn fastest(tiles: &[Tile], mut run: impl FnMut(usize)) -> Choice {
+    let mut least = vec![u64::MAX; tiles.len()];
     let (start, mut rounds) = (Instant::now(), 0);
-    // In turn, so that a busy moment does not fall on one of them.
-    while rounds < 2 || start.elapsed() < TIME * layers.len() as u32 {
-        for (layer, least) in layers.iter().zip(&mut least) {
+    while rounds < 2 || start.elapsed() < TIME * tiles.len() as u32 {
+        for (i, least) in least.iter_mut().enumerate() {
             let start = Instant::now();
-            layer.run(black_box(&x), None, Clamp::NONE, &mut y);
+            run(i);
             *least = (*least).min(start.elapsed().as_nanos() as u64);
         }
         rounds += 1;
     }
-    let candidates = layers
-        .iter()
-        .zip(&least)
-        .map(|(layer, &nanoseconds)| Candidate {
-            tile: [layer.tile().pixels, layer.tile().vectors],
-            nanoseconds,
-        });
+    let candidates = tiles.iter().zip(&least).map(|(t, &nanoseconds)| Candidate {
+        tile: [t.pixels, t.vectors],
+        nanoseconds,
+    });
     let fastest = (0..least.len()).min_by_key(|&i| least[i]);
     Choice {
         candidates: candidates.collect(),

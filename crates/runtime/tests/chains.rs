@@ -46,6 +46,13 @@ impl Net {
         y
     }
 
+    /// Makes an output of what is none yet.
+    fn output(&mut self, v: ValueId) {
+        if !self.open {
+            self.b.output(v);
+        }
+    }
+
     fn binary(&mut self, op: Binary, a: ValueId, b: ValueId) -> ValueId {
         self.then(Op::Binary(op), &[a, b])
     }
@@ -114,9 +121,9 @@ fn layer_norm(of: Norm, open: bool) -> Graph {
     let y = net.binary(Binary::Mul, y, gamma);
     let y = net.binary(Binary::Add, y, beta);
     if of.seen {
-        net.b.output(centred);
+        net.output(centred);
     }
-    net.b.output(y);
+    net.output(y);
     if !of.sum {
         net.b.output(z);
     }
@@ -141,12 +148,12 @@ fn gelu(divides: bool, one: f32, open: bool) -> Graph {
     let y = net.binary(Binary::Add, y, one);
     let y = net.binary(Binary::Mul, x, y);
     let y = net.binary(Binary::Mul, y, half);
-    net.b.output(y);
+    net.output(y);
     net.b.output(z);
     net.b.finish().unwrap()
 }
 
-/// The last output but what the graph shows of its inside, and the kernels.
+/// The outputs, and the kernels.
 fn run(graph: &Graph) -> (Vec<Tensor>, Vec<String>) {
     let types: Vec<Type> = graph.input_types(4);
     let plan = Plan::new(graph, &types).unwrap();

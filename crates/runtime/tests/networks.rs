@@ -3,7 +3,8 @@
 use bantam_core::op::elementwise::UnaryKind;
 use bantam_core::op::layout::SliceRange;
 use bantam_core::op::{
-    BatchNorm, Binary, Conv, Dense, Layout, MatMul, Pool, PoolKind, Type, Unary,
+    BatchNorm, Binary, Conv, Dense, Layout, MatMul, Pool, PoolKind, Quantize, QuantizeRole, Type,
+    Unary,
 };
 use bantam_core::reference::{Array, evaluate};
 use bantam_core::{DType, Dim, Graph, GraphBuilder, Op, Tensor, ValueId, arch};
@@ -222,6 +223,167 @@ fn drawn(name: &str) -> Graph {
         Ok(Some(Tensor::new::<f32>(shape, values.collect())?.into()))
     };
     graph.map_weights(weights).unwrap()
+}
+
+impl Net {
+    /// Through bytes of so many units in one, and back to numbers.
+    fn bytes(&mut self, units: f32, zero_point: u8) -> &mut Net {
+        let constant = |net: &mut Net, t: Tensor| {
+            net.n += 1;
+            let name = format!("c{}", net.n);
+            net.b.constant(&name, t)
+        };
+        let scale = constant(self, Tensor::scalar(1.0 / units));
+        let zero = constant(self, Tensor::scalar(zero_point));
+        for role in [QuantizeRole::Quantize, QuantizeRole::Dequantize] {
+            let op = Op::Quantize(Quantize { role, axis: 1 });
+            self.then(op, &[scale, zero]);
+        }
+        self
+    }
+
+    /// Weights of signed bytes, with a power of two as the scale of each output along `axis`.
+    fn byte_weight(&mut self, shape: &[usize], axis: usize) -> ValueId {
+        self.n += 1;
+        let drawn = numbers(shape, self.n);
+        let values = drawn
+            .values::<f32>()
+            .unwrap()
+            .iter()
+            .map(|x| (x * 127.0) as i8);
+        let q = Tensor::new::<i8>(shape, values.collect()).unwrap();
+        let scales = (0..shape[axis])
+            .map(|o| [1.0, 0.5, 0.25][o % 3] / 64.0)
+            .collect();
+        let scales = Tensor::new::<f32>(&[shape[axis]], scales).unwrap();
+        let inputs = [q, scales, Tensor::zeros(DType::I8, &[shape[axis]])];
+        let inputs = inputs.map(|t| {
+            self.n += 1;
+            let name = format!("q{}", self.n);
+            self.b.constant(&name, t)
+        });
+        let (role, axis) = (QuantizeRole::Dequantize, axis as i64);
+        self.n += 1;
+        let name = format!("dequantize{}", self.n);
+        self.b
+            .node(&name, Op::Quantize(Quantize { role, axis }), &inputs)
+    }
+
+    fn byte_conv(&mut self, [from, to, k]: [usize; 3], conv: Conv) -> &mut Net {
+        let w = self.byte_weight(&[to, from / conv.groups, k, k], 0);
+        self.n += 1;
+        let bias: Vec<f32> = (0..to).map(|o| o as f32 / 8.0 - 1.0).collect();
+        let name = format!("bias{}", self.n);
+        let bias = self
+            .b
+            .constant(&name, Tensor::new::<f32>(&[to], bias).unwrap());
+        self.then(Op::Conv(conv), &[w, bias])
+    }
+}
+
+/// Scales are powers of two, so that sums of numbers are exact and what is computed in bytes must be
+/// equal to the last bit.
+fn in_bytes() -> Graph {
+    let mut net = Net::new("in bytes", &[3, 12, 10]);
+    net.bytes(64.0, 128);
+    net.byte_conv([3, 16, 3], conv(2, 1, 1))
+        .unary(UnaryKind::Relu)
+        .bytes(16.0, 0);
+    let shortcut = net.last;
+    net.byte_conv([16, 40, 1], conv(1, 0, 1))
+        .unary(UnaryKind::Relu6)
+        .bytes(32.0, 3);
+    net.byte_conv([40, 40, 3], conv(1, 1, 40))
+        .unary(UnaryKind::Relu6)
+        .bytes(32.0, 0);
+    net.byte_conv([40, 16, 1], conv(1, 0, 1));
+    net.then(Op::Binary(Binary::Add), &[shortcut])
+        .bytes(4.0, 100);
+    net.then(Op::Pool(Pool::windows(PoolKind::Max, [2, 2])), &[])
+        .bytes(4.0, 100);
+    let pooled = net.last;
+    net.byte_conv([16, 16, 3], conv(1, 1, 1));
+    // Added to numbers, and the bytes are read as numbers as well.
+    net.then(Op::Binary(Binary::Add), &[pooled])
+        .unary(UnaryKind::Relu);
+    net.then(Op::Binary(Binary::Add), &[pooled]);
+    net.then(Op::Layout(Layout::Reshape { shape: vec![0, 96] }), &[]);
+    net.bytes(2.0, 60);
+    let w = net.byte_weight(&[96, 24], 1);
+    net.then(Op::MatMul(MatMul::default()), &[w])
+        .unary(UnaryKind::Relu)
+        .bytes(1.0, 9);
+    let w = net.byte_weight(&[7, 24], 0);
+    net.then(Op::Dense(Dense), &[w]);
+    net.finish()
+}
+
+/// Quantized weights alone, bytes that are an output, and bytes whose scales differ by channel.
+fn not_in_bytes() -> Graph {
+    let mut net = Net::new("not in bytes", &[4, 6, 6]);
+    net.byte_conv([4, 8, 3], conv(1, 1, 1))
+        .unary(UnaryKind::Relu);
+    let scales: Vec<f32> = (0..8).map(|c| 1.0 / f32::from(1u8 << (c % 4))).collect();
+    let scales = net
+        .b
+        .constant("scales", Tensor::new::<f32>(&[8], scales).unwrap());
+    let zeros = net.b.constant("zeros", Tensor::zeros(DType::U8, &[8]));
+    for role in [QuantizeRole::Quantize, QuantizeRole::Dequantize] {
+        net.then(Op::Quantize(Quantize { role, axis: 1 }), &[scales, zeros]);
+    }
+    net.byte_conv([8, 5, 3], conv(1, 1, 1));
+    let (one, zero) = (
+        net.b.constant("one", Tensor::scalar(1f32)),
+        net.b.constant("zero", Tensor::scalar(7u8)),
+    );
+    let role = QuantizeRole::Quantize;
+    net.then(Op::Quantize(Quantize { role, axis: 1 }), &[one, zero]);
+    net.b.output(net.last);
+    let role = QuantizeRole::Dequantize;
+    net.then(Op::Quantize(Quantize { role, axis: 1 }), &[one, zero]);
+    net.byte_conv([5, 5, 1], conv(1, 0, 1));
+    net.finish()
+}
+
+#[test]
+fn networks_of_bytes_are_exact() {
+    for graph in [in_bytes(), not_in_bytes()] {
+        for n in [1, 3] {
+            let (x, found) = run(&graph, n, 1);
+            let expected = evaluate(&graph, &[Array::from(&x)]).unwrap();
+            for (f, e) in found.iter().zip(&expected) {
+                let f = Array::from(f);
+                assert_eq!(
+                    (&f.shape, &f.values),
+                    (&e.shape, &e.values),
+                    "{} {n}",
+                    graph.name()
+                );
+                let distinct: std::collections::BTreeSet<u64> =
+                    f.values.iter().map(|v| v.to_bits()).collect();
+                assert!(distinct.len() > 4, "{}: all the same", graph.name());
+            }
+            assert_eq!(run(&graph, n, 3).1, found, "{}", graph.name());
+        }
+    }
+    let plan = Plan::for_batch(&in_bytes(), 1).unwrap();
+    let kernels: Vec<String> = plan.steps().map(|s| s.kernel).collect();
+    let count = |what: &str| kernels.iter().filter(|k| k.starts_with(what)).count();
+    assert_eq!(
+        count("int8, tiles") + count("int8 to f32"),
+        6,
+        "{kernels:?}"
+    );
+    assert_eq!(
+        (count("int8 depthwise"), count("int8 pool")),
+        (1, 1),
+        "{kernels:?}"
+    );
+    assert_eq!(
+        (count("quantize"), count("Quant"), count("Dequant")),
+        (2, 0, 0),
+        "{kernels:?}"
+    );
 }
 
 fn run(graph: &Graph, n: usize, threads: usize) -> (Tensor, Vec<Tensor>) {

@@ -33,7 +33,7 @@ fn graph(name: &str, samples: &[&[usize]], build: impl Fn(&mut Net) -> ValueId) 
     let mut net = Net { b, x, n: 0 };
     let y = build(&mut net);
     net.b.output(y);
-    net.b.finish().unwrap()
+    net.b.finish_open().unwrap()
 }
 
 struct Net {
@@ -317,7 +317,6 @@ fn sliceable() -> Vec<Graph> {
         graph("weights that are computed", &[&[19]], |net| {
             let (w, half) = (net.weight(&[33, 19]), net.weight(&[1]));
             let w = net.then(Op::Binary(Binary::Mul), &[w, half]);
-            net.on_inputs(Op::Dense(Dense), None);
             net.then(Op::Dense(Dense), &[net.x[0], w])
         }),
         graph("encoder", &[&[6, 24]], encoder),
@@ -366,12 +365,7 @@ fn whole() -> Vec<Graph> {
             reduce(ReduceKind::Sum, &[1], true),
             None,
         ),
-        one(
-            "batch norm over the batch",
-            &[&[5]],
-            transpose(&[1, 0]),
-            None,
-        ),
+        one("transpose", &[&[BATCH]], transpose(&[1, 0]), None),
         one(
             "reverse",
             image,
@@ -424,7 +418,7 @@ fn whole() -> Vec<Graph> {
         ),
         one(
             "broadcast batch",
-            &[&[3], &[2, 3]],
+            &[&[3], &[BATCH, 3]],
             Op::Binary(Binary::Add),
             None,
         ),
@@ -600,8 +594,6 @@ fn a_batch_takes_the_memory_of_a_slice_for_each_thread() {
 fn small_dense_networks_stay_whole() {
     let graph = graph("rows", &[&[784]], |net| {
         let w = net.weight(&[300, 784]);
-        let x = net.on_inputs(Op::Dense(Dense), None);
-        let _ = x;
         net.then(Op::Dense(Dense), &[net.x[0], w])
     });
     assert_eq!(Plan::for_batch(&graph, 64).unwrap().slice(), None);

@@ -336,12 +336,11 @@ impl Output {
         let unit = self.to.map_or(1.0, |to| 1.0 / to.scale);
         let zero = self.to.map_or(0.0, |to| f32::from(to.zero_point));
         let bound = |x: f32| match self.to {
-            Some(_) => (x * unit + zero).clamp(0.0, 255.0),
+            Some(_) => (x * unit).clamp(-zero, 255.0 - zero),
             None => x,
         };
         Units {
             unit: simd.splat(unit),
-            zero: simd.splat(zero),
             low: simd.splat(bound(self.clamp.low)),
             high: simd.splat(bound(self.clamp.high)),
         }
@@ -353,6 +352,7 @@ impl Output {
     /// The result has room for them at `at`, and nobody else writes there meanwhile.
     #[inline(always)]
     pub(super) unsafe fn put<B: Bytes>(&self, simd: B, at: usize, room: usize, value: B::V) {
+        let zero = || simd.splat_integer(self.to.map_or(0, |to| i32::from(to.zero_point)));
         match self.out {
             Out::Floats(out) => {
                 // SAFETY: by the contract of this function.
@@ -361,12 +361,12 @@ impl Output {
             }
             Out::Bytes(out) if room == B::LANES => {
                 // SAFETY: by the contract of this function.
-                unsafe { simd.store_bytes(out.at(at), value) };
+                unsafe { simd.store_bytes(out.at(at), value, zero()) };
             }
             Out::Bytes(out) => {
                 let mut lanes = [0u8; crate::simd::MAX_LANES];
                 // SAFETY: `lanes` has room for all lanes.
-                unsafe { simd.store_bytes(lanes.as_mut_ptr(), value) };
+                unsafe { simd.store_bytes(lanes.as_mut_ptr(), value, zero()) };
                 // SAFETY: by the contract of this function.
                 let to = unsafe { std::slice::from_raw_parts_mut(out.at(at), room) };
                 to.copy_from_slice(&lanes[..room]);
@@ -380,16 +380,16 @@ impl Output {
 pub(super) struct Units<B: Bytes> {
     /// Units in one.
     pub(super) unit: B::V,
-    zero: B::V,
     low: B::V,
     high: B::V,
 }
 
 impl<B: Bytes> Units<B> {
-    /// A number in units, within bounds.
+    /// A number in units, within bounds. What is rounded is this: the zero point is added after, or
+    /// halves would go to the other neighbour where it is odd.
     #[inline(always)]
     pub(super) fn finish(&self, simd: B, value: B::V) -> B::V {
-        let value = simd.mul_add(value, self.unit, self.zero);
+        let value = simd.mul_add(value, self.unit, simd.splat(0.0));
         simd.min(self.high, simd.max(self.low, value))
     }
 }

@@ -5,12 +5,16 @@
 //! no other reader. The arithmetic of batch normalisation goes into the packed weights, in `f64`
 //! (Jacob et al. 2018, section 3.2); the graph keeps its weights as they are.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bantam_core::op::elementwise::UnaryKind;
-use bantam_core::op::{BatchNorm, Binary, Conv, ConvRole, NormRole, Type, Unary};
+use bantam_core::op::{
+    BatchNorm, Binary, Conv, ConvRole, NormRole, Pool, PoolKind, Quantize, QuantizeRole, Type,
+    Unary,
+};
 use bantam_core::{DType, Graph, Node, Op, Tensor, ValueId};
-use bantam_kernels::last::Clamp;
+use bantam_kernels::last::{Clamp, Scale};
 
 /// A layer made of one node or several.
 #[derive(Clone, Debug)]
@@ -28,6 +32,18 @@ pub(super) struct Group {
     pub(super) end: usize,
     /// The value it makes.
     pub(super) out: ValueId,
+    /// What it reads, if it computes with bytes.
+    pub(super) bytes: Option<Bytes>,
+    /// What the bytes it makes stand for, if it makes bytes.
+    pub(super) to: Option<Scale>,
+}
+
+/// A value that is bytes, as the layers that read it see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bytes {
+    /// The bytes.
+    pub(super) value: ValueId,
+    pub(super) scale: Scale,
 }
 
 /// Facts about a graph that planning asks for again and again.
@@ -38,6 +54,8 @@ pub(super) struct Facts<'g> {
     pub(super) parameter: HashMap<ValueId, usize>,
     /// Nodes that read a value; an output of the graph has one more that is no node.
     readers: Vec<Vec<usize>>,
+    /// The node that makes a value.
+    producer: Vec<Option<usize>>,
 }
 
 impl<'g> Facts<'g> {
@@ -48,12 +66,18 @@ impl<'g> Facts<'g> {
         }
         let outputs = graph.outputs().iter();
         outputs.for_each(|v| readers[v.index()].push(usize::MAX));
+        let mut producer = vec![None; types.len()];
+        for (i, node) in graph.nodes().iter().enumerate() {
+            let outputs = node.outputs.iter();
+            outputs.for_each(|v| producer[v.index()] = Some(i));
+        }
         let parameters = graph.parameters().iter().enumerate();
         Facts {
             graph,
             types,
             parameter: parameters.map(|(i, p)| (p.value, i)).collect(),
             readers,
+            producer,
         }
     }
 
@@ -61,11 +85,17 @@ impl<'g> Facts<'g> {
         self.types[v.index()].as_ref().map(|t| &t.shape[..])
     }
 
-    /// The shape of an image of floats.
+    /// The shape of an image. Rows of bytes are images of one pixel.
     pub(super) fn image(&self, v: ValueId) -> Option<[usize; 4]> {
         let t = self.types[v.index()].as_ref()?;
-        let image: [usize; 4] = t.shape[..].try_into().ok()?;
-        (t.dtype == DType::F32 && !t.is_empty()).then_some(image)
+        let image = match (t.dtype, &t.shape[..]) {
+            (DType::F32 | DType::U8, &[n, c, h, w]) => [n, c, h, w],
+            (DType::U8, [rows @ .., c]) if (1..3).contains(&rows.len()) => {
+                [rows.iter().product(), *c, 1, 1]
+            }
+            _ => return None,
+        };
+        (!t.is_empty()).then_some(image)
     }
 
     pub(super) fn is_f32(&self, v: ValueId) -> bool {
@@ -74,14 +104,113 @@ impl<'g> Facts<'g> {
             .is_some_and(|t| t.dtype == DType::F32)
     }
 
+    /// Whether a value is stored, or stands for stored integers.
     pub(super) fn is_stored(&self, v: ValueId) -> bool {
-        self.parameter.contains_key(&v)
+        let integers = || {
+            self.dequantized(v)
+                .is_some_and(|n| self.parameter.contains_key(&n.inputs[0]))
+        };
+        self.parameter.contains_key(&v) || integers()
     }
 
     /// A stored value, decoded.
-    pub(super) fn stored(&self, v: ValueId) -> Option<std::borrow::Cow<'g, Tensor>> {
-        let p = &self.graph.parameters()[*self.parameter.get(&v)?];
-        Some(p.weight.tensor())
+    pub(super) fn stored(&self, v: ValueId) -> Option<Cow<'g, Tensor>> {
+        if let Some(&p) = self.parameter.get(&v) {
+            return Some(self.graph.parameters()[p].weight.tensor());
+        }
+        let node = self.dequantized(v)?;
+        let inputs: Vec<Cow<Tensor>> = node
+            .inputs
+            .iter()
+            .map(|v| self.stored(*v))
+            .collect::<Option<_>>()?;
+        let inputs: Vec<&Tensor> = inputs.iter().map(Cow::as_ref).collect();
+        let types: Vec<Type> = inputs
+            .iter()
+            .map(|t| Type::new(t.dtype(), t.shape()))
+            .collect();
+        let output = node.op.infer(&types).ok()?;
+        let values = node.op.evaluate(&inputs, &output).ok()?;
+        values.into_iter().next().map(Cow::Owned)
+    }
+
+    /// The node that makes numbers of the integers that `v` stands for, if scale and zero point are
+    /// stored.
+    pub(super) fn dequantized(&self, v: ValueId) -> Option<&'g Node> {
+        let node = &self.graph.nodes()[self.producer[v.index()]?];
+        let role = QuantizeRole::Dequantize;
+        let fits = matches!(node.op, Op::Quantize(Quantize { role: r, .. }) if r == role);
+        let stored = |v: &ValueId| self.parameter.contains_key(v);
+        (fits && node.inputs[1..].iter().all(stored)).then_some(node)
+    }
+
+    /// The one scale of a node that quantizes to bytes or makes numbers of them.
+    pub(super) fn scale(&self, node: &Node) -> Option<Scale> {
+        let (scale, zero) = (self.stored(node.inputs[1])?, self.stored(node.inputs[2])?);
+        let (&[scale], &[zero_point]) = (scale.values::<f32>().ok()?, zero.values::<u8>().ok()?)
+        else {
+            return None;
+        };
+        let fits = scale.is_finite() && scale > 0.0;
+        fits.then_some(Scale { scale, zero_point })
+    }
+
+    /// The bytes that `v` stands for, if they are made of numbers and read by nothing else.
+    pub(super) fn bytes(&self, v: ValueId) -> Option<Bytes> {
+        let node = self.dequantized(v)?;
+        let value = node.inputs[0];
+        self.quantized(value)?;
+        let scale = self.scale(node)?;
+        Some(Bytes { value, scale })
+    }
+
+    /// What the bytes `v` stand for, if they are made of numbers and only numbers are made of them.
+    pub(super) fn quantized(&self, v: ValueId) -> Option<Scale> {
+        let node = &self.graph.nodes()[self.producer[v.index()]?];
+        let role = QuantizeRole::Quantize;
+        let fits = matches!(node.op, Op::Quantize(Quantize { role: r, .. }) if r == role);
+        if !fits || !self.is_f32(node.inputs[0]) || self.image(v).is_none() {
+            return None;
+        }
+        let read = |&n: &usize| {
+            let reader = self.graph.nodes().get(n);
+            reader.is_some_and(|n| {
+                let stands = self.dequantized(n.outputs[0]).is_some();
+                stands && n.inputs[0] == v && self.scale(n).is_some()
+            })
+        };
+        let only = self.readers[v.index()].iter().all(read);
+        self.scale(node).filter(|_| only)
+    }
+
+    /// Signed bytes of the weights of a layer with `outputs` along `axis`, and the scale of each output.
+    pub(super) fn byte_weights(
+        &self,
+        v: ValueId,
+        outputs: usize,
+        axis: usize,
+    ) -> Option<(Vec<i8>, Vec<f32>)> {
+        let node = self.dequantized(v)?;
+        let [q, scale, zero] = [0, 1, 2].map(|i| self.stored(node.inputs[i]));
+        let (q, scale, zero) = (q?, scale?, zero?);
+        let weights = q.values::<i8>().ok()?;
+        let Op::Quantize(op) = node.op else {
+            return None;
+        };
+        let along = op.axis
+            + if op.axis < 0 {
+                q.shape().len() as i64
+            } else {
+                0
+            };
+        let scale = scale.values::<f32>().ok()?;
+        let scales = match scale {
+            &[one] => vec![one; outputs],
+            all if along == axis as i64 && all.len() == outputs => all.to_vec(),
+            _ => return None,
+        };
+        let centred = zero.values::<i8>().ok()?.iter().all(|&z| z == 0);
+        centred.then(|| (weights.to_vec(), scales))
     }
 
     /// The one stored number that `v` is.
@@ -107,11 +236,23 @@ impl<'g> Facts<'g> {
     }
 }
 
-/// The layers of a graph, by the nodes where they run; and which nodes are part of one.
-pub(super) fn groups(facts: &Facts) -> (HashMap<usize, Group>, Vec<bool>) {
+/// What the nodes of a graph become together.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    /// Layers, by the nodes where they run.
+    pub(super) layers: HashMap<usize, Group>,
+    /// Largest bytes of windows, by the nodes that quantize them: the bytes, and the node that pools.
+    pub(super) pools: HashMap<usize, (Bytes, usize)>,
+    /// Which nodes are part of one.
+    pub(super) taken: Vec<bool>,
+}
+
+/// Finds what runs together.
+pub(super) fn groups(facts: &Facts) -> Groups {
     let nodes = facts.graph.nodes();
     let mut taken = vec![false; nodes.len()];
-    let mut groups = HashMap::new();
+    let mut layers = HashMap::new();
+    let mut pools = HashMap::new();
     for (i, node) in nodes.iter().enumerate() {
         if !taken[i] && is_layer(facts, node) {
             let mut group = Group {
@@ -122,19 +263,51 @@ pub(super) fn groups(facts: &Facts) -> (HashMap<usize, Group>, Vec<bool>) {
                 clamp: Clamp::NONE,
                 end: i,
                 out: node.outputs[0],
+                bytes: byte_source(facts, node),
+                to: None,
             };
             taken[i] = true;
-            while let Some(next) = facts.reader(group.out).filter(|&n| !taken[n])
+            while group.to.is_none()
+                && let Some(next) = facts.reader(group.out).filter(|&n| !taken[n])
                 && take(facts, &mut group, &nodes[next], next)
             {
                 taken[next] = true;
                 group.end = next;
                 group.out = nodes[next].outputs[0];
             }
-            groups.insert(group.end, group);
+            layers.insert(group.end, group);
         }
     }
-    (groups, taken)
+    for (i, node) in nodes.iter().enumerate() {
+        if let Some((source, quantize)) = byte_pool(facts, node)
+            && !taken[quantize]
+        {
+            (taken[i], taken[quantize]) = (true, true);
+            pools.insert(quantize, (source, i));
+        }
+    }
+    Groups {
+        layers,
+        pools,
+        taken,
+    }
+}
+
+/// The bytes that a pooling layer reads and the node that quantizes what it gives, if both stand for the
+/// same numbers: then the largest byte is that of the largest number.
+fn byte_pool(facts: &Facts, node: &Node) -> Option<(Bytes, usize)> {
+    let Op::Pool(Pool {
+        kind: PoolKind::Max,
+        grad: false,
+        ..
+    }) = node.op
+    else {
+        return None;
+    };
+    let source = facts.bytes(node.inputs[0])?;
+    let next = facts.reader(node.outputs[0])?;
+    let to = facts.quantized(facts.graph.nodes()[next].outputs[0])?;
+    (to == source.scale).then_some((source, next))
 }
 
 /// Whether a node has packed kernels.
@@ -168,6 +341,26 @@ pub(super) fn is_layer(facts: &Facts, node: &Node) -> bool {
     }
 }
 
+/// The bytes that a layer reads, if it has weights of signed bytes and can compute with them.
+fn byte_source(facts: &Facts, node: &Node) -> Option<Bytes> {
+    let source = facts.bytes(node.inputs[0])?;
+    let (outputs, axis) = weight_axis(facts, node)?;
+    facts.byte_weights(node.inputs[1], outputs, axis)?;
+    let rank = facts.shape(source.value)?.len();
+    let is_conv = matches!(node.op, Op::Conv(_));
+    (is_conv == (rank == 4)).then_some(source)
+}
+
+/// Number of outputs of a layer, and the axis of its weights along which they lie.
+pub(super) fn weight_axis(facts: &Facts, node: &Node) -> Option<(usize, usize)> {
+    let shape = facts.shape(node.inputs[1])?;
+    let axis = match &node.op {
+        Op::MatMul(m) if !m.transpose_b => 1,
+        _ => 0,
+    };
+    Some((shape[axis], axis))
+}
+
 fn is_depthwise(node: &Node) -> bool {
     matches!(node.op, Op::Conv(Conv { groups, .. }) if groups > 1)
 }
@@ -184,6 +377,7 @@ fn take(facts: &Facts, group: &mut Group, next: &Node, number: usize) -> bool {
             let stored = next.inputs[1..].iter().all(|&v| facts.is_stored(v));
             let fits = matches!(first.op, Op::Conv(_) | Op::Dense(_));
             let free = plain && group.norm.is_none() && group.added.is_none();
+            let free = free && group.bytes.is_none();
             let fits = fits && free && stored && next.inputs[0] == group.out;
             if fits {
                 group.norm = Some(number);
@@ -211,6 +405,13 @@ fn take(facts: &Facts, group: &mut Group, next: &Node, number: usize) -> bool {
                 group.added = Some(other);
             }
             fits
+        }
+        Op::Quantize(Quantize {
+            role: QuantizeRole::Quantize,
+            ..
+        }) if group.bytes.is_some() && next.inputs[0] == group.out => {
+            group.to = facts.quantized(next.outputs[0]);
+            group.to.is_some()
         }
         Op::Unary(Unary { kind, grad: false }) if plain => {
             let Some(clamp) = clamp_of(*kind) else {

@@ -3,11 +3,12 @@
 use bantam_core::op::{Binary, Conv, Layout, Op, Pool, PoolKind, Type, Unary};
 use bantam_core::{DType, Graph, Node, Tensor, ValueId};
 use bantam_kernels::last::{
-    CHANNEL_BLOCK, Clamp, ConvLayer, DepthwiseLayer, ImageShape, Pooling, Tile,
+    ByteConvLayer, ByteDepthwiseLayer, CHANNEL_BLOCK, Clamp, ConvLayer, DepthwiseLayer, ImageShape,
+    Pooling, Scale, Tile,
 };
 
 use super::chains::{Chain, ChainKind, chains};
-use super::groups::{Facts, Group, groups};
+use super::groups::{Bytes, Facts, Group, groups, weight_axis};
 use super::place::{Storage, Use, place};
 use super::{Place, Plan, Step, Work, renames};
 use crate::kernel::{conv_shape, pool_shape};
@@ -16,22 +17,31 @@ use crate::layer::Layer;
 /// Plans a graph whose types are known as far as they can be.
 pub(super) fn lower(graph: &Graph, types: Vec<Option<Type>>, inputs: &[Type]) -> Plan {
     let facts = Facts::new(graph, types);
-    let (groups, mut taken) = groups(&facts);
-    let chains = chains(&facts, &mut taken);
+    let mut groups = groups(&facts);
+    let chains = chains(&facts, &mut groups.taken);
     let mut lowering = Lowering::new(&facts);
     for (i, node) in graph.nodes().iter().enumerate() {
-        if let Some(group) = groups.get(&i) {
+        if let Some(group) = groups.layers.get(&i) {
             lowering.want_images(group);
-        } else if !taken[i] {
+        } else if groups.pools.contains_key(&i) {
+            lowering.wish(node.outputs[0]).is_made = true;
+        } else if !groups.taken[i] {
             lowering.spread(node);
         }
     }
+    // Whoever pools bytes reads and makes whole blocks of channels.
+    for (i, (source, _)) in &groups.pools {
+        lowering.wish(source.value).blocks = true;
+        lowering.wish(graph.nodes()[*i].outputs[0]).blocks = true;
+    }
     for (i, node) in graph.nodes().iter().enumerate() {
-        if let Some(group) = groups.get(&i) {
+        if let Some(group) = groups.layers.get(&i) {
             lowering.group(group);
         } else if let Some(chain) = chains.get(&i) {
             lowering.chain(chain);
-        } else if !taken[i] {
+        } else if let Some(&(source, pool)) = groups.pools.get(&i) {
+            lowering.byte_pool(source, &graph.nodes()[pool], node.outputs[0]);
+        } else if !groups.taken[i] {
             lowering.node(node);
         }
     }
@@ -47,6 +57,8 @@ struct Wish {
     halo: [usize; 2],
     /// Whether its pixels are whole blocks of channels.
     blocks: bool,
+    /// Whether its pixels may be closer than a block of channels although a node makes it so.
+    may_be_narrow: bool,
 }
 
 /// A step before places are given out.
@@ -138,8 +150,13 @@ impl<'g> Lowering<'g> {
         let [n, c, h, w] = self.facts.image(v).expect("an image");
         let wish = self.wishes[self.image_of(v)];
         let mut shape = ImageShape::new(n, h, w, c);
+        if self.facts.shape(v).is_some_and(|s| s.len() != 4) {
+            shape.pitch = c;
+            return shape;
+        }
         shape.halo = wish.halo;
-        if !wish.is_made && !wish.blocks && c < CHANNEL_BLOCK {
+        let free = !wish.is_made || wish.may_be_narrow;
+        if free && !wish.blocks && c < CHANNEL_BLOCK {
             shape.pitch = c;
         }
         shape
@@ -148,27 +165,53 @@ impl<'g> Lowering<'g> {
     /// Notes what a layer asks of the images it reads and makes.
     fn want_images(&mut self, group: &Group) {
         let node = &self.facts.graph.nodes()[group.node];
-        let Op::Conv(Conv {
+        if let Op::Conv(Conv {
             padding, groups, ..
         }) = &node.op
-        else {
-            return;
-        };
-        let [top, left, bottom, right] = *padding;
-        let wish = self.wish(node.inputs[0]);
-        wish.halo = [
-            wish.halo[0].max(top).max(bottom),
-            wish.halo[1].max(left).max(right),
-        ];
-        wish.blocks |= *groups > 1;
-        if let Some(added) = group.added {
-            self.wish(added).blocks = true;
+        {
+            let [top, left, bottom, right] = *padding;
+            let source = group.bytes.map_or(node.inputs[0], |b| b.value);
+            let wish = self.wish(source);
+            wish.halo = [
+                wish.halo[0].max(top).max(bottom),
+                wish.halo[1].max(left).max(right),
+            ];
+            wish.blocks |= *groups > 1;
+            if let Some(added) = group.added {
+                let added = self.added(group, added).0;
+                self.wish(added).blocks = true;
+            }
+            self.wish(group.out).is_made = true;
+        } else if group.to.is_some() {
+            self.wish(group.out).is_made = true;
         }
-        self.wish(group.out).is_made = true;
+    }
+
+    /// The value that a layer adds, and what its bytes stand for, if they are bytes.
+    fn added(&self, group: &Group, added: ValueId) -> (ValueId, Option<Scale>) {
+        match self.facts.bytes(added).filter(|_| group.bytes.is_some()) {
+            Some(bytes) => (bytes.value, Some(bytes.scale)),
+            None => (added, None),
+        }
     }
 
     /// Notes whether a node of its own works on images channels last because it is given such.
     fn spread(&mut self, node: &Node) {
+        let out = node.outputs[0];
+        if self.facts.quantized(out).is_some() {
+            let from_image = self.is_made(node.inputs[0]);
+            let wish = self.wish(out);
+            (wish.is_made, wish.may_be_narrow) = (true, !from_image);
+            wish.blocks |= from_image;
+            return;
+        }
+        if let Some(bytes) = self.facts.bytes(out) {
+            // Numbers with channels last are made of whole blocks, if anybody asks for them.
+            let narrow = self.wish(bytes.value).may_be_narrow;
+            let image = self.facts.image(out).is_some() && !narrow;
+            self.wish(out).is_made = image;
+            return;
+        }
         if self.image_layer(node).is_none() {
             return;
         }
@@ -243,23 +286,34 @@ impl<'g> Lowering<'g> {
             return storage;
         }
         let of = self.root[v.index()];
-        if let Some(&number) = self.facts.parameter.get(&of) {
-            let tensor = self.facts.graph.parameters()[number].weight.tensor();
+        if self.facts.is_stored(of)
+            && let Some(tensor) = self.facts.stored(of)
+        {
             self.weights.push(tensor.into_owned());
             let place = Place::Weight(self.weights.len() - 1);
             let storage = self.new_storage(Storage::Given(place));
             self.plain[root] = Some(storage);
             return storage;
         }
-        let image = self.images[root].expect("nodes are in running order");
-        let shape = self.image_shape(of);
         let t = self.facts.types[root].clone();
+        let (image, layer) = match self.images[root] {
+            Some(image) => (image, Layer::FromLast(self.image_shape(of))),
+            None => {
+                let bytes = self.facts.bytes(of).expect("nodes are in running order");
+                let layer = Layer::FromBytes {
+                    x: self.image_shape(bytes.value),
+                    y: None,
+                    scale: bytes.scale,
+                };
+                (self.image(bytes.value), layer)
+            }
+        };
         let len = t.as_ref().map_or(0, Type::len);
         let storage = self.new_storage(Storage::Plain(DType::F32, len));
         self.plain[root] = Some(storage);
         self.drafts.push(Draft {
             name: self.facts.graph.value_name(of).to_owned(),
-            work: Work::Layer(Layer::FromLast(shape)),
+            work: Work::Layer(layer),
             macs: 0,
             reads: vec![(Some(image), t.clone())],
             writes: vec![(storage, t)],
@@ -273,14 +327,24 @@ impl<'g> Lowering<'g> {
         if let Some(storage) = self.images[of] {
             return storage;
         }
-        let from = self.plain(v);
         let shape = self.image_shape(v);
+        let (from, layer) = match self.facts.bytes(v).filter(|_| self.is_made(v)) {
+            Some(bytes) => {
+                let layer = Layer::FromBytes {
+                    x: self.image_shape(bytes.value),
+                    y: Some(shape),
+                    scale: bytes.scale,
+                };
+                (self.image(bytes.value), layer)
+            }
+            None => (self.plain(v), Layer::ToLast(shape)),
+        };
         let storage = self.new_storage(Storage::Image(shape.len()));
         self.images[of] = Some(storage);
         let t = self.facts.types[v.index()].clone();
         self.drafts.push(Draft {
             name: self.facts.graph.value_name(v).to_owned(),
-            work: Work::Layer(Layer::ToLast(shape)),
+            work: Work::Layer(layer),
             macs: 0,
             reads: vec![(Some(from), t.clone())],
             writes: vec![(storage, t)],
@@ -310,6 +374,21 @@ impl<'g> Lowering<'g> {
         let out = node.outputs[0];
         if renames(&node.op) && self.facts.types[out.index()].is_some() {
             return;
+        }
+        if self.facts.bytes(out).is_some() || self.facts.is_stored(out) {
+            // Made of bytes where it is asked for.
+            return;
+        }
+        if let Some(scale) = self.facts.quantized(out) {
+            let x = node.inputs[0];
+            let is_image = self.is_made(x) && self.facts.image(x).is_some();
+            let (from, shape) = match is_image {
+                true => (self.image(x), Some(self.image_shape(x))),
+                false => (self.plain(x), None),
+            };
+            let y = self.image_shape(out);
+            let layer = Layer::ToBytes { x: shape, y, scale };
+            return self.push_image(node, layer, &[x], vec![from], out);
         }
         if self.is_made(out)
             && let Some(layer) = self.image_layer(node)
@@ -357,7 +436,11 @@ impl<'g> Lowering<'g> {
         out: ValueId,
     ) {
         let len = self.image_shape(out).len();
-        let storage = self.new_storage(Storage::Image(len));
+        let storage = match self.facts.quantized(out) {
+            Some(_) => Storage::Bytes(len + ByteConvLayer::SLACK),
+            None => Storage::Image(len),
+        };
+        let storage = self.new_storage(storage);
         self.images[out.index()] = Some(storage);
         let reads = reads.into_iter().zip(values);
         let reads = reads.map(|(s, &v)| (Some(s), self.type_of(v))).collect();
@@ -370,56 +453,123 @@ impl<'g> Lowering<'g> {
         });
     }
 
+    /// A layer that pools the bytes of `source` as `node` pools numbers.
+    fn byte_pool(&mut self, source: Bytes, node: &Node, out: ValueId) {
+        let Op::Pool(pool) = &node.op else {
+            unreachable!("only pooling is taken for it")
+        };
+        let x = self.facts.shape(source.value).expect("bytes have a shape");
+        let layer = Layer::BytePool {
+            window: pool_shape(pool, x),
+            x: self.image_shape(source.value),
+            y: self.image_shape(out),
+            zero_point: source.scale.zero_point,
+        };
+        let reads = vec![self.image(source.value)];
+        self.push_image(node, layer, &[source.value], reads, out);
+    }
+
     /// A layer made of one node or several.
     fn group(&mut self, group: &Group) {
         let node = &self.facts.graph.nodes()[group.node];
-        let x = node.inputs[0];
-        let (weights, bias) = self.folded(group);
-        if let Op::Conv(conv) = &node.op {
-            let (from, to) = (self.image_shape(x), self.image_shape(group.out));
-            let w = self
-                .facts
-                .shape(node.inputs[1])
-                .expect("a stored weight has a shape");
-            let x_shape = self.facts.shape(x).expect("a layer's shapes are known");
-            let shape = conv_shape(conv, x_shape, w);
+        match &node.op {
+            Op::Conv(conv) => self.conv(group, node, conv),
+            _ => self.dense(group, node),
+        }
+    }
+
+    fn conv(&mut self, group: &Group, node: &Node, conv: &Conv) {
+        let x = group.bytes.map_or(node.inputs[0], |b| b.value);
+        let (from, to) = (self.image_shape(x), self.image_shape(group.out));
+        let w = self.facts.shape(node.inputs[1]);
+        let w = w.expect("a stored weight has a shape");
+        let x_shape = self.facts.shape(x);
+        let shape = conv_shape(conv, x_shape.expect("a layer's shapes are known"), w);
+        let (mut values, mut reads) = (vec![x], vec![self.image(x)]);
+        let mut added = None;
+        if let Some(v) = group.added {
+            let (v, scale) = self.added(group, v);
+            values.push(v);
+            reads.push(self.image(v));
+            added = Some((self.image_shape(v), scale));
+        }
+        let (clamp, result) = (group.clamp, group.to);
+        let tile = || Tile::candidates(to.w, to.c)[0];
+        let layer = if let Some(bytes) = group.bytes {
+            let (weights, scales, bias) = self.byte_weights(group);
+            let (weights, from) = ((&weights[..], &scales[..]), (from, bytes.scale));
             let bias = bias.as_deref();
-            let (mut values, mut reads) = (vec![x], vec![self.image(x)]);
-            let layer = if conv.groups > 1 {
-                let layer = DepthwiseLayer::new(&shape, &weights, bias, from, to);
-                Layer::Depthwise {
-                    layer: Box::new(layer),
-                    clamp: group.clamp,
-                }
+            if conv.groups > 1 {
+                let layer = ByteDepthwiseLayer::new(&shape, weights, bias, from, to);
+                let layer = Box::new(layer);
+                let to = result;
+                Layer::ByteDepthwise { layer, clamp, to }
             } else {
-                if let Some(added) = group.added {
-                    values.push(added);
-                    reads.push(self.image(added));
-                }
-                let tile = Tile::candidates(to.w, to.c)[0];
-                let layer = ConvLayer::new(&shape, &weights, bias, from, to, tile);
-                let added = group.added.map(|v| self.image_shape(v));
-                Layer::Conv {
+                let layer = ByteConvLayer::new(&shape, weights, bias, from, to, tile());
+                Layer::ByteConv {
                     layer: Box::new(layer),
                     added,
-                    clamp: group.clamp,
+                    clamp,
+                    to: result,
                 }
-            };
-            return self.push_image(node, layer, &values, reads, group.out);
-        }
+            }
+        } else {
+            let (weights, bias) = self.folded(group);
+            let bias = bias.as_deref();
+            if conv.groups > 1 {
+                let layer = Box::new(DepthwiseLayer::new(&shape, &weights, bias, from, to));
+                Layer::Depthwise { layer, clamp }
+            } else {
+                let layer = ConvLayer::new(&shape, &weights, bias, from, to, tile());
+                Layer::Conv {
+                    layer: Box::new(layer),
+                    added: added.map(|(shape, _)| shape),
+                    clamp,
+                }
+            }
+        };
+        self.push_image(node, layer, &values, reads, group.out);
+    }
+
+    fn dense(&mut self, group: &Group, node: &Node) {
         let t = self.type_of(group.out).expect("a layer's shapes are known");
         let outputs = t.shape[t.shape.len() - 1];
         let rows = t.len() / outputs;
-        let inputs = weights.len() / outputs;
         let tile = Tile::candidates(rows, outputs)[0];
-        let sizes = [rows, inputs, outputs];
-        let layer = ConvLayer::dense(sizes, &weights, bias.as_deref(), inputs, tile);
-        let layer = Layer::Conv {
-            layer: Box::new(layer),
-            added: None,
-            clamp: group.clamp,
+        let clamp = group.clamp;
+        let (x, from, layer) = if let Some(bytes) = group.bytes {
+            let (weights, scales, bias) = self.byte_weights(group);
+            let inputs = weights.len() / outputs;
+            let layer = ByteConvLayer::dense(
+                [rows, inputs, outputs],
+                (&weights, &scales),
+                bias.as_deref(),
+                (inputs, bytes.scale),
+                outputs,
+                tile,
+            );
+            let layer = Layer::ByteConv {
+                layer: Box::new(layer),
+                added: None,
+                clamp,
+                to: group.to,
+            };
+            (bytes.value, self.image(bytes.value), layer)
+        } else {
+            let (weights, bias) = self.folded(group);
+            let inputs = weights.len() / outputs;
+            let sizes = [rows, inputs, outputs];
+            let layer = ConvLayer::dense(sizes, &weights, bias.as_deref(), inputs, tile);
+            let layer = Layer::Conv {
+                layer: Box::new(layer),
+                added: None,
+                clamp,
+            };
+            (node.inputs[0], self.plain(node.inputs[0]), layer)
         };
-        let from = self.plain(x);
+        if group.to.is_some() {
+            return self.push_image(node, layer, &[x], vec![from], group.out);
+        }
         let storage = self.new_storage(Storage::Plain(DType::F32, t.len()));
         self.plain[group.out.index()] = Some(storage);
         self.drafts.push(Draft {
@@ -453,16 +603,34 @@ impl<'g> Lowering<'g> {
         });
     }
 
+    /// Signed bytes `[outputs, …]`, their scales, and bias of a layer of bytes.
+    fn byte_weights(&self, group: &Group) -> (Vec<i8>, Vec<f32>, Option<Vec<f32>>) {
+        let node = &self.facts.graph.nodes()[group.node];
+        let w = node.inputs[1];
+        let (outputs, axis) = weight_axis(self.facts, node).expect("checked by the group");
+        let (mut weights, scales) = self
+            .facts
+            .byte_weights(w, outputs, axis)
+            .expect("checked by the group");
+        if axis == 1 {
+            let shape = self.facts.shape(w).expect("a stored weight has a shape");
+            weights = transpose(&weights, shape[0], shape[1]);
+        }
+        let bias = node.inputs.get(2).copied().or(group.bias);
+        let bias = bias.map(|v| self.stored_floats(v));
+        (weights, scales, bias)
+    }
+
+    fn stored_floats(&self, v: ValueId) -> Vec<f32> {
+        let tensor = self.facts.stored(v).expect("weights of a layer are stored");
+        let values = tensor.values::<f32>();
+        values.expect("weights of a layer are floats").to_vec()
+    }
+
     /// Weights `[outputs, …]` and bias of a layer with its batch normalisation.
     fn folded(&self, group: &Group) -> (Vec<f32>, Option<Vec<f32>>) {
         let node = &self.facts.graph.nodes()[group.node];
-        let stored = |v: ValueId| {
-            let tensor = self.facts.stored(v).expect("weights of a layer are stored");
-            tensor
-                .values::<f32>()
-                .expect("weights of a layer are floats")
-                .to_vec()
-        };
+        let stored = |v: ValueId| self.stored_floats(v);
         let mut weights = stored(node.inputs[1]);
         let turned = match &node.op {
             Op::MatMul(m) => !m.transpose_b,
@@ -532,6 +700,7 @@ impl<'g> Lowering<'g> {
             steps: self.drafts.into_iter().map(step).collect(),
             slots: buffers.slots,
             images: buffers.images,
+            bytes: buffers.bytes,
             outputs,
             n_late: self.n_late,
             without_reuse_bytes: buffers.without_reuse_bytes,
@@ -548,7 +717,7 @@ fn pooling(p: &Pool) -> Pooling {
 }
 
 /// `[cols, rows]` from `[rows, cols]`.
-fn transpose(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+fn transpose<T: Copy>(x: &[T], rows: usize, cols: usize) -> Vec<T> {
     let mut y = Vec::with_capacity(x.len());
     for c in 0..cols {
         y.extend((0..rows).map(|r| x[r * cols + c]));

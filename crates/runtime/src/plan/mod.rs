@@ -27,8 +27,10 @@ pub(crate) enum Place {
     Weight(usize),
     /// A buffer of the executor.
     Slot(usize),
-    /// A buffer of the executor for images that are channels last.
+    /// A buffer of the executor for images of floats that are channels last.
     Image(usize),
+    /// A buffer of the executor for images of bytes that are channels last.
+    Bytes(usize),
     /// A tensor whose type is known only when it is there.
     Late(usize),
     /// An output that the slices of a batch made together.
@@ -75,8 +77,9 @@ pub struct Plan {
     pub(crate) weights: Vec<Tensor>,
     pub(crate) steps: Vec<Step>,
     pub(crate) slots: Vec<Slot>,
-    /// Lengths of the buffers for images that are channels last.
+    /// Lengths of the buffers for images of floats and of bytes that are channels last.
     pub(crate) images: Vec<usize>,
+    pub(crate) bytes: Vec<usize>,
     pub(crate) outputs: Vec<(Place, Option<Type>)>,
     pub(crate) n_late: usize,
     without_reuse_bytes: usize,
@@ -152,6 +155,7 @@ impl Plan {
         }
         let slots = self.slots.iter().map(|s| s.len * s.dtype.size_bytes());
         let images = self.images.iter().map(|len| len * size_of::<f32>());
+        let images = images.chain(self.bytes.iter().copied());
         let plain = self
             .weights
             .iter()
@@ -256,10 +260,10 @@ fn folds(graph: &Graph) -> bool {
         .parameters()
         .iter()
         .for_each(|p| stored[p.value.index()] = true);
-    graph
-        .nodes()
-        .iter()
-        .any(|n| n.inputs.iter().all(|v| stored[v.index()]))
+    graph.nodes().iter().any(|n| {
+        let is_weight = matches!(n.op, Op::Quantize(_));
+        !is_weight && n.inputs.iter().all(|v| stored[v.index()])
+    })
 }
 
 /// Whether the operator's output has the values of its first input in the same order.

@@ -16,6 +16,8 @@ pub(super) enum Storage {
     Plain(DType, usize),
     /// Floats that begin with a cache line.
     Image(usize),
+    /// Bytes that begin with a cache line.
+    Bytes(usize),
 }
 
 impl Storage {
@@ -24,6 +26,7 @@ impl Storage {
             Storage::Given(_) => 0,
             Storage::Plain(dtype, len) => len * dtype.size_bytes(),
             Storage::Image(len) => len * size_of::<f32>(),
+            Storage::Bytes(len) => len,
         }
     }
 }
@@ -39,8 +42,9 @@ pub(crate) struct Slot {
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     pub(super) slots: Vec<Slot>,
-    /// Lengths of the buffers for images.
+    /// Lengths of the buffers for images, of floats and of bytes.
     pub(super) images: Vec<usize>,
+    pub(super) bytes: Vec<usize>,
     pub(super) without_reuse_bytes: usize,
 }
 
@@ -61,7 +65,7 @@ pub(super) fn place(storages: &[Storage], uses: &[Use], kept: &[usize]) -> (Vec<
     }
     kept.iter().for_each(|&s| last[s] = usize::MAX);
     let mut buffers = Buffers::default();
-    let (mut free_slots, mut free_images) = (Vec::new(), Vec::new());
+    let (mut free_slots, mut free_images, mut free_bytes) = (Vec::new(), Vec::new(), Vec::new());
     let mut places: Vec<Option<Place>> = storages
         .iter()
         .map(|s| match s {
@@ -86,14 +90,12 @@ pub(super) fn place(storages: &[Storage], uses: &[Use], kept: &[usize]) -> (Vec<
                     places[s] = Some(Place::Slot(slot));
                 }
                 Storage::Image(len) => {
-                    let images = &buffers.images;
-                    let image = best(&mut free_images, len, |i| Some(images[i]));
-                    let image = image.unwrap_or_else(|| {
-                        buffers.images.push(0);
-                        buffers.images.len() - 1
-                    });
-                    buffers.images[image] = buffers.images[image].max(len);
-                    places[s] = Some(Place::Image(image));
+                    let at = aligned(&mut free_images, &mut buffers.images, len);
+                    places[s] = Some(Place::Image(at));
+                }
+                Storage::Bytes(len) => {
+                    let at = aligned(&mut free_bytes, &mut buffers.bytes, len);
+                    places[s] = Some(Place::Bytes(at));
                 }
             }
         }
@@ -104,6 +106,7 @@ pub(super) fn place(storages: &[Storage], uses: &[Use], kept: &[usize]) -> (Vec<
             match places[s] {
                 Some(Place::Slot(slot)) => free_slots.push(slot),
                 Some(Place::Image(image)) => free_images.push(image),
+                Some(Place::Bytes(image)) => free_bytes.push(image),
                 _ => {}
             }
         }
@@ -113,6 +116,16 @@ pub(super) fn place(storages: &[Storage], uses: &[Use], kept: &[usize]) -> (Vec<
         .map(|p| p.unwrap_or(Place::Nowhere))
         .collect();
     (places, buffers)
+}
+
+/// A buffer of at least `len`: a free one, made longer if need be, or a new one.
+fn aligned(free: &mut Vec<usize>, lengths: &mut Vec<usize>, len: usize) -> usize {
+    let at = best(free, len, |i| Some(lengths[i])).unwrap_or_else(|| {
+        lengths.push(0);
+        lengths.len() - 1
+    });
+    lengths[at] = lengths[at].max(len);
+    at
 }
 
 /// Takes the free buffer that fits `len` best, of those that have a size.

@@ -72,6 +72,7 @@ pub(super) fn plan(graph: &Graph, inputs: &[Type], each: usize) -> Result<Plan> 
         steps: Vec::new(),
         slots: Vec::new(),
         images: Vec::new(),
+        bytes: Vec::new(),
         outputs: slice.outputs.iter().enumerate().map(whole).collect(),
         n_late: 0,
         without_reuse_bytes: 0,
@@ -158,6 +159,9 @@ fn apart_at<'g>(graph: &'g Graph, inputs: &[Type]) -> Option<Apart<'g>> {
             node,
             n,
         };
+        if operands.is_fixed() {
+            continue;
+        }
         if !operands.keeps_elements_apart() {
             return None;
         }
@@ -218,6 +222,12 @@ impl Operands<'_> {
     fn has_batch(&self, input: usize) -> bool {
         let v = self.node.inputs.get(input);
         v.is_some_and(|v| self.has_batch[v.index()])
+    }
+
+    /// Whether it stands between stored integers and the layer that reads them.
+    fn is_fixed(&self) -> bool {
+        matches!(self.node.op, Op::Quantize(_))
+            && (0..self.node.inputs.len()).all(|i| !self.has_batch(i))
     }
 
     /// Whether the first input has the batch and no other.
