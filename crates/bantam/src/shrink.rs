@@ -132,13 +132,12 @@ pub fn shrink(
         _ => moved,
     };
     observer.note(&format!("in bytes: outputs move by {moved:.1e} of theirs"));
-    let verdict = verdict(
-        contract,
-        best.trial.drop,
-        old,
-        new,
-        layers.len() == left.len(),
-    );
+    let lost = match &scores[0] {
+        Some(_) => best.trial.drop,
+        None => best.trial.drop.max(moved),
+    };
+    let nothing = layers.len() == left.len();
+    let verdict = verdict(contract, lost, old, new, nothing);
     let figures = |score: &Option<Score>, latency: f64, graph: &Graph| Figures {
         accuracy: score.as_ref().map(|s| s.accuracy),
         standard_error: score.as_ref().map(|s| s.standard_error),
@@ -180,9 +179,7 @@ fn verdict(
     }
     if drop > contract.max_drop {
         let (drop, most) = (100.0 * drop, 100.0 * contract.max_drop);
-        return Err(format!(
-            "it loses {drop:.2} % on the data for choosing, and {most:.2} % are allowed"
-        ));
+        return Err(format!("it loses {drop:.2} %, and {most:.2} % are allowed"));
     }
     let limit = contract.max_latency.map(|l| l.as_secs_f64() * 1e6);
     if let Some(limit) = limit.filter(|&l| new > l) {

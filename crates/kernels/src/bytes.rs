@@ -11,6 +11,8 @@ use crate::simd::{Level, Simd, level};
 pub enum ByteLevel {
     /// Whatever the compiler assumes of the target.
     Portable,
+    /// 64-bit Arm.
+    Neon,
     /// x86-64 with AVX2 and FMA.
     Avx2,
     /// x86-64 with AVX-512F, BW and VNNI.
@@ -25,10 +27,19 @@ pub fn byte_level() -> ByteLevel {
         match level() {
             Level::Avx512 if vnni => return ByteLevel::Vnni,
             Level::Avx512 | Level::Avx2 => return ByteLevel::Avx2,
-            Level::Portable => {}
+            Level::Portable | Level::Neon => {}
         }
     }
-    ByteLevel::Portable
+    match level() {
+        Level::Neon => ByteLevel::Neon,
+        Level::Portable | Level::Avx2 | Level::Avx512 => ByteLevel::Portable,
+    }
+}
+
+/// Whether this CPU has a level: its best, or one that is part of that.
+fn has(at: ByteLevel) -> bool {
+    let part = at == ByteLevel::Avx2 && byte_level() == ByteLevel::Vnni;
+    at == ByteLevel::Portable || at == byte_level() || part
 }
 
 /// Inputs and weights of a step: bytes in lanes of four.
@@ -78,7 +89,7 @@ pub(crate) trait WithBytes {
 /// Runs `work` with the vectors of a level this CPU has.
 #[inline]
 pub(crate) fn dispatch_bytes<W: WithBytes>(at: ByteLevel, work: W) -> W::Output {
-    assert!(at <= byte_level(), "the processor does not have {at:?}");
+    assert!(has(at), "the processor does not have {at:?}");
     #[cfg(target_arch = "x86_64")]
     {
         use crate::simd::x86::Avx2;
@@ -96,7 +107,12 @@ pub(crate) fn dispatch_bytes<W: WithBytes>(at: ByteLevel, work: W) -> W::Output 
             // SAFETY: the level is one this CPU has: AVX2 and FMA were detected.
             ByteLevel::Avx2 => return unsafe { avx2(work, Avx2::new_unchecked()) },
             ByteLevel::Portable => {}
+            ByteLevel::Neon => unreachable!("asserted above: this is no Arm processor"),
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if at == ByteLevel::Neon {
+        return work.run(crate::simd::neon::Neon);
     }
     work.run(crate::simd::Portable)
 }
@@ -104,9 +120,14 @@ pub(crate) fn dispatch_bytes<W: WithBytes>(at: ByteLevel, work: W) -> W::Output 
 /// All levels this CPU has, for tests of the paths that are not taken by default.
 #[cfg(test)]
 pub(crate) fn byte_levels() -> impl Iterator<Item = ByteLevel> {
-    [ByteLevel::Portable, ByteLevel::Avx2, ByteLevel::Vnni]
-        .into_iter()
-        .filter(|&at| at <= byte_level())
+    [
+        ByteLevel::Portable,
+        ByteLevel::Neon,
+        ByteLevel::Avx2,
+        ByteLevel::Vnni,
+    ]
+    .into_iter()
+    .filter(|&at| has(at))
 }
 
 impl Bytes for crate::simd::Portable {
