@@ -436,7 +436,7 @@ fn whole() -> Vec<Graph> {
             net.n += 1;
             let outputs = net
                 .b
-                .node_multi(&format!("node{}", net.n), Op::BatchNorm(role), &more);
+                .node_many(&format!("node{}", net.n), Op::BatchNorm(role), &more, 3);
             outputs[0]
         }),
         graph("weights that depend on the input", &[&[4]], |net| {

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bantam_core::op::layout::SliceRange;
 use bantam_core::op::reduce::reduced_axes;
 use bantam_core::op::{
     BatchNorm, Conv, Dropout, Gather, Layout, NormRole, Pool, Reduce, Softmax, Type, Unary,
@@ -124,7 +125,8 @@ fn batch_of(inputs: &[Type]) -> Option<usize> {
 
 fn with_batch(inputs: &[Type], n: usize) -> Vec<Type> {
     let mut inputs = inputs.to_vec();
-    inputs.iter_mut().for_each(|t| t.shape[0] = n);
+    let first = inputs.iter_mut().filter_map(|t| t.shape.first_mut());
+    first.for_each(|size| *size = n);
     inputs
 }
 
@@ -189,6 +191,9 @@ impl Apart<'_> {
                 a.shape[first..] == b.shape[first..]
             }
         };
+        // A graph that was not specialised is the very same one.
+        let same_weights = matches!(self.graph, Cow::Borrowed(_))
+            || self.graph.parameters() == other.graph.parameters();
         same_weights
             && a.len() == b.len()
             && a.iter().zip(b).all(same_node)
@@ -324,7 +329,8 @@ impl Operands<'_> {
             // Axis 0 is the batch before and after, so an element keeps its place in the order.
             Layout::Reshape { .. } => true,
             Layout::Transpose { permutation } => permutation[0] == 0,
-            Layout::Slice { ranges } => ranges[0].resolve(self.n) == (0, self.n),
+            // An end that is as far as the batch is now would cut another one.
+            Layout::Slice { ranges } => ranges[0] == SliceRange::ALL,
             Layout::Concat { axis } => {
                 let all = (0..self.node.inputs.len()).all(|i| self.has_batch(i));
                 all && self.is_inner(*axis)
