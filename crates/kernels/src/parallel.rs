@@ -24,6 +24,20 @@ pub(crate) fn for_each(n: usize, work: usize, f: impl Fn(usize) + Send + Sync) {
     }
 }
 
+/// Threads of the current pool.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Calls `f` with each of `items`, at the same time as far as there are threads. The calls may use the
+/// pool, too: a thread that is done helps those that are not.
+pub fn each<T: Send>(items: &mut [T], f: impl Fn(&mut T) + Send + Sync) {
+    match items {
+        [one] => f(one),
+        many => many.par_iter_mut().with_max_len(1).for_each(f),
+    }
+}
+
 /// Calls `f(i, chunk)` for each run of `chunk_len` elements of `y`; the last may be shorter.
 pub(crate) fn for_each_chunk<T: Send>(
     y: &mut [T],

@@ -12,6 +12,7 @@ use bantam_kernels::Aligned;
 use crate::kernel::{self, View};
 use crate::layer::{Layer, Source, Target};
 use crate::plan::{Place, Step, Work};
+use crate::slices::Slices;
 use crate::{Error, ErrorKind, Plan, Result};
 
 /// Runs a plan as often as wanted. Each executor has buffers of its own; the plan is shared.
@@ -22,6 +23,10 @@ pub struct Executor {
     images: Vec<Aligned<f32>>,
     bytes: Vec<Aligned<u8>>,
     late: Vec<Tensor>,
+    /// First element of the batch that is worked on, where the batch is run in slices.
+    first: usize,
+    /// What runs the slices of a batch, and what they made.
+    slices: Option<Slices>,
     /// Executors of graphs inside nodes, by the step and which of its graphs.
     inner: HashMap<(usize, u8), Vec<Executor>>,
 }
@@ -45,12 +50,15 @@ impl Executor {
         let images = plan.images.iter().map(|&len| Aligned::zeros(len));
         let images = images.collect();
         let bytes = plan.bytes.iter().map(|&len| Aligned::zeros(len)).collect();
+        let slices = plan.slices.as_ref().map(|s| Slices::new(s, &plan));
         Executor {
             plan,
             slots,
             images,
             bytes,
             late,
+            first: 0,
+            slices,
             inner: HashMap::new(),
         }
     }
@@ -66,11 +74,9 @@ impl Executor {
     /// a label that is no class.
     pub fn run<'a>(&'a mut self, inputs: &'a [&'a Tensor]) -> Result<Outputs<'a>> {
         self.check(inputs)?;
-        let plan = Arc::clone(&self.plan);
-        let mut outputs: Vec<(Data, &Type)> = Vec::new();
-        for (number, step) in plan.steps.iter().enumerate() {
-            self.step(number, step, inputs, &mut outputs)
-                .map_err(|e| e.at(&step.name))?;
+        match &mut self.slices {
+            Some(slices) => slices.run(inputs)?,
+            None => self.steps(inputs)?,
         }
         Ok(Outputs {
             executor: self,
@@ -78,10 +84,39 @@ impl Executor {
         })
     }
 
+    /// Runs the steps on the elements of a batch from `first` on.
+    pub(crate) fn run_from(&mut self, first: usize, inputs: &[&Tensor]) -> Result<()> {
+        self.first = first;
+        self.steps(inputs)
+    }
+
+    fn steps(&mut self, inputs: &[&Tensor]) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        let mut outputs: Vec<(Data, &Type)> = Vec::new();
+        for (number, step) in plan.steps.iter().enumerate() {
+            self.step(number, step, inputs, &mut outputs)
+                .map_err(|e| e.at(&step.name))?;
+        }
+        Ok(())
+    }
+
     /// Runs the graph as [`Executor::run`] does and tells how long each step took, in the order of
-    /// [`Plan::steps`].
+    /// [`Plan::steps`]. Of a batch in slices it runs one after the other and tells the sums.
     pub fn profile(&mut self, inputs: &[&Tensor]) -> Result<Vec<Duration>> {
         self.check(inputs)?;
+        match &mut self.slices {
+            Some(slices) => slices.profile(inputs),
+            None => self.profile_from(0, inputs),
+        }
+    }
+
+    /// As [`Executor::profile`], of the elements of a batch from `first` on.
+    pub(crate) fn profile_from(
+        &mut self,
+        first: usize,
+        inputs: &[&Tensor],
+    ) -> Result<Vec<Duration>> {
+        self.first = first;
         let plan = Arc::clone(&self.plan);
         let mut outputs = Vec::new();
         let mut times = Vec::with_capacity(plan.steps.len());
@@ -126,9 +161,9 @@ impl Executor {
         let views: Vec<View> = step
             .inputs
             .iter()
-            .map(|(place, t)| View {
-                data: self.data(inputs, *place),
-                t: t.as_ref().expect("a known type needs known types"),
+            .map(|(place, t)| {
+                let t = t.as_ref().expect("a known type needs known types");
+                self.view(inputs, *place, t)
             })
             .collect();
         let result = kernel::run(op, &views, outputs);
@@ -175,8 +210,20 @@ impl Executor {
             Place::Bytes(i) => Source::Bytes(&self.bytes[i]),
             _ => {
                 let floats = f32::slice(self.data(inputs, place));
-                Source::Floats(floats.expect("layers read floats"))
+                let floats = floats.expect("layers read floats");
+                Source::Floats(&floats[self.start(place)..])
             }
+        }
+    }
+
+    /// Element of a value's data with which its values begin: inputs are of the whole batch.
+    fn start(&self, place: Place) -> usize {
+        match place {
+            Place::Input(i) if self.first > 0 => {
+                let t = &self.plan.inputs[i];
+                self.first * (t.len() / t.shape[0])
+            }
+            _ => 0,
         }
     }
 
@@ -245,15 +292,26 @@ impl Executor {
         Ok((0..outputs.len()).map(|i| outputs.tensor(i)).collect())
     }
 
+    /// Output `i` of the last run.
+    pub(crate) fn output<'a>(&'a self, i: usize, inputs: &'a [&'a Tensor]) -> View<'a> {
+        let (place, t) = &self.plan.outputs[i];
+        let t = t.as_ref().expect("slices have known types");
+        self.view(inputs, *place, t)
+    }
+
+    fn view<'a>(&'a self, inputs: &[&'a Tensor], place: Place, t: &'a Type) -> View<'a> {
+        View {
+            data: self.data(inputs, place),
+            t,
+            start: self.start(place),
+        }
+    }
+
     /// A copy of a value.
     fn value(&self, inputs: &[&Tensor], place: Place, t: &Option<Type>) -> Tensor {
         match (place, t) {
             (Place::Late(i), _) => self.late[i].clone(),
-            (_, Some(t)) => View {
-                data: self.data(inputs, place),
-                t,
-            }
-            .tensor(),
+            (_, Some(t)) => self.view(inputs, place, t).tensor(),
             (_, None) => unreachable!("only late values have unknown types"),
         }
     }
@@ -285,6 +343,7 @@ impl Executor {
             Place::Weight(i) => self.plan.weights[i].data(),
             Place::Slot(i) => &self.slots[i],
             Place::Late(i) => self.late[i].data(),
+            Place::Gathered(i) => &self.slices.as_ref().expect("there are slices").outputs[i],
             Place::Nowhere => &NOTHING,
             Place::Image(_) | Place::Bytes(_) => {
                 unreachable!("a plain value has a plain place")

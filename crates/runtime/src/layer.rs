@@ -9,6 +9,7 @@ use bantam_kernels::last::{
     Pooling, Results, Scale, Tile, from_last, to_last,
 };
 
+use crate::chain::{Gelu, Norm};
 use crate::kernel::function;
 
 /// What a layer reads.
@@ -136,6 +137,10 @@ pub(crate) enum Layer {
         x: ImageShape,
         y: ImageShape,
     },
+    /// Layer normalisation of rows, to so many values; the second input, if there is one, is added first.
+    Norm(Box<Norm>, usize),
+    /// The Gaussian error linear unit of so many values.
+    Gelu(Gelu, usize),
     /// Some pixels, and zeros as further channels.
     Take {
         x: ImageShape,
@@ -186,6 +191,8 @@ impl Layer {
             Layer::Pool { .. } => "pool".to_owned(),
             Layer::Add { clamp, .. } => format!("add{}", clamped(clamp)),
             Layer::Map { .. } => "map".to_owned(),
+            Layer::Norm(..) => "layer norm".to_owned(),
+            Layer::Gelu(..) => "GELU".to_owned(),
             Layer::Take { .. } => "take".to_owned(),
         }
     }
@@ -195,6 +202,7 @@ impl Layer {
         match self {
             Layer::Conv { layer, .. } => layer.size_bytes(),
             Layer::Depthwise { layer, .. } => layer.size_bytes(),
+            Layer::Norm(norm, _) => norm.weight_bytes(),
             Layer::ByteConv { layer, .. } => layer.size_bytes(),
             Layer::ByteDepthwise { layer, .. } => layer.size_bytes(),
             _ => 0,
@@ -275,6 +283,11 @@ impl Layer {
                     }
                 }
             }
+            Layer::Norm(norm, len) => {
+                let second = second.map(Source::floats);
+                norm.run(x.floats(), second, &mut y.floats()[..*len]);
+            }
+            Layer::Gelu(gelu, len) => gelu.run(x.floats(), &mut y.floats()[..*len]),
             Layer::Take {
                 x: xs,
                 y: ys,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bantam_kernels::Aligned;
@@ -42,6 +43,9 @@ impl Plan {
     /// current pool of threads, and added to it; `measure` says whether to time at all. Returns the
     /// geometry of each step that has a choice, by [`Plan::steps`].
     pub fn tune(&mut self, choices: &mut Choices, measure: bool) -> Vec<Option<String>> {
+        if let Some(slices) = &mut self.slices {
+            return Arc::make_mut(&mut slices.plan).tune(choices, measure);
+        }
         let mut tune = |work: &mut Work| {
             let Work::Layer(layer) = work else {
                 return None;

@@ -82,9 +82,9 @@ pub(super) fn profile(
         .map(|(i, (step, shapes))| LayerTime {
             name: step.name.to_owned(),
             kernel: step.kernel,
-            macs: step.macs,
+            macs: step.macs * step.times as u64,
             weight_bytes: step.weight_bytes,
-            value_bytes: step.value_bytes,
+            value_bytes: step.value_bytes * step.times,
             seconds: median(i),
             share: 0.0,
             floor_seconds: 0.0,

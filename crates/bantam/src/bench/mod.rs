@@ -156,15 +156,17 @@ pub struct RunReport {
     pub layers: Vec<LayerTime>,
     /// Kernels that were tried, by the shapes of the layers they are for, if steps were asked for.
     pub kernels: Vec<Kernel>,
-    /// What each step costs.
+    /// What each step costs, and how often a call does it: once for each slice of the batch.
     #[serde(skip)]
-    costs: Vec<Cost>,
+    costs: Vec<(Cost, usize)>,
 }
 
 impl RunReport {
     /// Fills in the floors, once the machine is measured.
     fn settle(&mut self, machine: &Machine) {
-        let floor = |cost: &Cost| machine.floor_seconds(cost, self.threads);
+        let floor = |(cost, times): &(Cost, usize)| {
+            *times as f64 * machine.floor_seconds(cost, self.threads)
+        };
         let floors: Vec<f64> = self.costs.iter().map(floor).collect();
         self.floor_seconds = floors.iter().sum();
         for (layer, floor) in self.layers.iter_mut().zip(floors) {

@@ -196,15 +196,18 @@ impl Ready<'_> {
             tune_seconds: self.tune_seconds,
             buffers_bytes: self.memory.buffers_bytes,
             weights_bytes: self.memory.weights_bytes,
-            macs: steps().map(|s| s.macs).sum(),
+            macs: steps().map(|s| s.macs * s.times as u64).sum(),
             floor_seconds: 0.0,
             layers: Vec::new(),
             kernels: Vec::new(),
             costs: steps()
-                .map(|s| Cost {
-                    macs: s.macs,
-                    in_bytes: s.in_bytes,
-                    bytes: s.weight_bytes + s.value_bytes,
+                .map(|s| {
+                    let cost = Cost {
+                        macs: s.macs,
+                        in_bytes: s.in_bytes,
+                        bytes: s.weight_bytes + s.value_bytes,
+                    };
+                    (cost, s.times)
                 })
                 .collect(),
         }

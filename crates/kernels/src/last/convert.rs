@@ -19,6 +19,23 @@ pub fn to_last(x: &[f32], shape: &ImageShape, y: &mut [f32]) {
         let x = &x[n * shape.c * area..][..shape.c * area];
         for row in 0..shape.h {
             let y = &mut y[shape.at(0, row, 0)..][..shape.w * shape.pitch];
+            let line = |c: usize| &x[c * area + row * shape.w..][..shape.w];
+            match (shape.c, shape.pitch) {
+                (1, 1) => {
+                    y.copy_from_slice(line(0));
+                    continue;
+                }
+                // Colours: the three bounds are known, so that the loop has no checks.
+                (3, 3) => {
+                    let (pixels, _) = y.as_chunks_mut::<3>();
+                    let lines = line(0).iter().zip(line(1)).zip(line(2));
+                    for (pixel, ((&a, &b), &c)) in pixels.iter_mut().zip(lines) {
+                        *pixel = [a, b, c];
+                    }
+                    continue;
+                }
+                _ => {}
+            }
             // Some channels at a time, so that what is written stays near.
             for first in (0..shape.c).step_by(LANES) {
                 let channels = LANES.min(shape.c - first);

@@ -17,6 +17,8 @@ pub(super) struct Geometry {
     first: usize,
     /// Where taps are, from the first.
     pub(super) taps: Vec<usize>,
+    /// Whether taps are rows of three columns that neighbouring pixels of a result share.
+    shares: bool,
 }
 
 impl Geometry {
@@ -57,6 +59,7 @@ impl Geometry {
             step: [shape.stride[0] * x.row_len(), shape.stride[1] * x.pitch],
             first: (x.halo[0] - top) * x.row_len() + (x.halo[1] - left) * x.pitch,
             taps: (0..kh * kw).map(offset).collect(),
+            shares: kw == 3 && shape.stride[1] == 1 && shape.dilation[1] == 1,
         }
     }
 
@@ -179,7 +182,15 @@ impl WithSimd for Row<'_> {
         let layer = &self.layer.geometry;
         let (y, (x, to)) = (&layer.y, layer.row(self.row, self.x.len()));
         let vectors = self.layer.bias.len() / S::LANES;
-        for column in (0..y.w).step_by(PIXELS) {
+        let tile = match y.w {
+            PIXELS.. => PIXELS,
+            4.. => 4,
+            _ => 1,
+        };
+        for column in (0..y.w).step_by(tile) {
+            // The last tile of a row begins earlier rather than being narrower; what it has in
+            // common with the one before comes out the same twice.
+            let column = column.min(y.w - tile);
             for v in 0..vectors {
                 let at = v * S::LANES;
                 let x = x + column * layer.step[1] + at;
@@ -189,21 +200,10 @@ impl WithSimd for Row<'_> {
                 // and no other piece writes this row.
                 unsafe {
                     let (x, to) = (self.x.as_ptr().add(x), self.out.at(to));
-                    match y.w - column {
-                        PIXELS.. => self.pixels::<S, PIXELS>(simd, at, x, to),
-                        4.. => {
-                            self.pixels::<S, 4>(simd, at, x, to);
-                            for p in 4..y.w - column {
-                                let (x, to) = (x.add(p * layer.step[1]), to.add(p * y.pitch));
-                                self.pixels::<S, 1>(simd, at, x, to);
-                            }
-                        }
-                        rest => {
-                            for p in 0..rest {
-                                let (x, to) = (x.add(p * layer.step[1]), to.add(p * y.pitch));
-                                self.pixels::<S, 1>(simd, at, x, to);
-                            }
-                        }
+                    match tile {
+                        PIXELS => self.pixels::<S, PIXELS>(simd, at, x, to),
+                        4 => self.pixels::<S, 4>(simd, at, x, to),
+                        _ => self.pixels::<S, 1>(simd, at, x, to),
                     }
                 }
             }
@@ -231,12 +231,32 @@ impl Row<'_> {
         let weights = &layer.weights[block * CHANNEL_BLOCK * g.taps.len()..];
         let weights = &weights[..CHANNEL_BLOCK * g.taps.len()];
         let mut sums = [simd.load_slice(&layer.bias[at..]); P];
-        for (&tap, w) in g.taps.iter().zip(weights.chunks_exact(CHANNEL_BLOCK)) {
-            let w = simd.load_slice(&w[lane..]);
-            for (p, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: by the contract of this function.
-                let x = unsafe { simd.load(x.add(tap + p * step)) };
-                *sum = simd.mul_add(x, w, *sum);
+        if layer.geometry.shares {
+            // Neighbouring pixels read the same columns: each is loaded once for the three taps.
+            let weights = weights.chunks_exact(3 * CHANNEL_BLOCK);
+            for (taps, w) in g.taps.chunks_exact(3).zip(weights) {
+                let w: [S::V; 3] =
+                    std::array::from_fn(|j| simd.load_slice(&w[j * CHANNEL_BLOCK + lane..]));
+                let mut columns = [w[0]; PIXELS + 2];
+                for (i, column) in columns.iter_mut().take(P + 2).enumerate() {
+                    // SAFETY: by the contract of this function: column `i` is read by the tap of
+                    // column 0 of pixel `i`, or by a later tap of the last pixel.
+                    *column = unsafe { simd.load(x.add(taps[0] + i * step)) };
+                }
+                for (j, &w) in w.iter().enumerate() {
+                    for (p, sum) in sums.iter_mut().enumerate() {
+                        *sum = simd.mul_add(columns[p + j], w, *sum);
+                    }
+                }
+            }
+        } else {
+            for (&tap, w) in g.taps.iter().zip(weights.chunks_exact(CHANNEL_BLOCK)) {
+                let w = simd.load_slice(&w[lane..]);
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: by the contract of this function.
+                    let x = unsafe { simd.load(x.add(tap + p * step)) };
+                    *sum = simd.mul_add(x, w, *sum);
+                }
             }
         }
         let (low, high) = (simd.splat(self.clamp.low), simd.splat(self.clamp.high));

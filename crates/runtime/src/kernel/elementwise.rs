@@ -34,8 +34,8 @@ pub(crate) fn function(kind: UnaryKind, x: &[f32], y: &mut [f32]) {
         UnaryKind::Floor => map(x, y, f32::floor),
         UnaryKind::Round => map(x, y, f32::round_ties_even),
         UnaryKind::Reciprocal => map(x, y, |v| 1.0 / v),
-        UnaryKind::Erf
-        | UnaryKind::Sin
+        UnaryKind::Erf => map(x, y, kernels::erf),
+        UnaryKind::Sin
         | UnaryKind::Cos
         | UnaryKind::Tan
         | UnaryKind::Asin

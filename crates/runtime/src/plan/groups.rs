@@ -98,7 +98,7 @@ impl<'g> Facts<'g> {
         (!t.is_empty()).then_some(image)
     }
 
-    fn is_f32(&self, v: ValueId) -> bool {
+    pub(super) fn is_f32(&self, v: ValueId) -> bool {
         self.types[v.index()]
             .as_ref()
             .is_some_and(|t| t.dtype == DType::F32)
@@ -214,7 +214,7 @@ impl<'g> Facts<'g> {
     }
 
     /// The one stored number that `v` is.
-    fn number(&self, v: ValueId) -> Option<f32> {
+    pub(super) fn number(&self, v: ValueId) -> Option<f32> {
         let t = self.stored(v)?;
         match t.values::<f32>() {
             Ok(&[x]) => Some(x),
@@ -222,8 +222,13 @@ impl<'g> Facts<'g> {
         }
     }
 
+    /// Nodes that read `v`, once for each reading; `usize::MAX` for an output of the graph.
+    pub(super) fn readers(&self, v: ValueId) -> &[usize] {
+        &self.readers[v.index()]
+    }
+
     /// The only reader of `v`.
-    fn reader(&self, v: ValueId) -> Option<usize> {
+    pub(super) fn reader(&self, v: ValueId) -> Option<usize> {
         match self.readers[v.index()][..] {
             [only] if only != usize::MAX => Some(only),
             _ => None,
@@ -306,7 +311,7 @@ fn byte_pool(facts: &Facts, node: &Node) -> Option<(Bytes, usize)> {
 }
 
 /// Whether a node has packed kernels.
-fn is_layer(facts: &Facts, node: &Node) -> bool {
+pub(super) fn is_layer(facts: &Facts, node: &Node) -> bool {
     let inputs = &node.inputs;
     let stored = inputs.iter().skip(1).all(|&v| facts.is_stored(v));
     if !stored || !inputs.iter().all(|&v| facts.is_f32(v)) {

@@ -7,6 +7,7 @@ use bantam_kernels::last::{
     Pooling, Scale, Tile,
 };
 
+use super::chains::{Chain, ChainKind, chains};
 use super::groups::{Bytes, Facts, Group, groups, weight_axis};
 use super::place::{Storage, Use, place};
 use super::{Place, Plan, Step, Work, renames};
@@ -16,7 +17,8 @@ use crate::layer::Layer;
 /// Plans a graph whose types are known as far as they can be.
 pub(super) fn lower(graph: &Graph, types: Vec<Option<Type>>, inputs: &[Type]) -> Plan {
     let facts = Facts::new(graph, types);
-    let groups = groups(&facts);
+    let mut groups = groups(&facts);
+    let chains = chains(&facts, &mut groups.taken);
     let mut lowering = Lowering::new(&facts);
     for (i, node) in graph.nodes().iter().enumerate() {
         if let Some(group) = groups.layers.get(&i) {
@@ -35,6 +37,8 @@ pub(super) fn lower(graph: &Graph, types: Vec<Option<Type>>, inputs: &[Type]) ->
     for (i, node) in graph.nodes().iter().enumerate() {
         if let Some(group) = groups.layers.get(&i) {
             lowering.group(group);
+        } else if let Some(chain) = chains.get(&i) {
+            lowering.chain(chain);
         } else if let Some(&(source, pool)) = groups.pools.get(&i) {
             lowering.byte_pool(source, &graph.nodes()[pool], node.outputs[0]);
         } else if !groups.taken[i] {
@@ -577,6 +581,28 @@ impl<'g> Lowering<'g> {
         });
     }
 
+    /// A chain of operators that is one kernel.
+    fn chain(&mut self, chain: &Chain) {
+        let values = std::iter::once(chain.x).chain(chain.added);
+        let reads: Vec<_> = values
+            .map(|v| (Some(self.plain(v)), self.type_of(v)))
+            .collect();
+        let t = self.type_of(chain.out).expect("a chain's shapes are known");
+        let storage = self.new_storage(Storage::Plain(DType::F32, t.len()));
+        self.plain[chain.out.index()] = Some(storage);
+        let nodes = self.facts.graph.nodes();
+        self.drafts.push(Draft {
+            name: nodes[chain.node].name.clone(),
+            work: Work::Layer(match &chain.kind {
+                ChainKind::Norm(norm) => Layer::Norm(Box::new(norm.clone()), t.len()),
+                ChainKind::Gelu(gelu) => Layer::Gelu(*gelu, t.len()),
+            }),
+            macs: chain.nodes.iter().map(|&n| self.macs(&nodes[n])).sum(),
+            reads,
+            writes: vec![(storage, Some(t))],
+        });
+    }
+
     /// Signed bytes `[outputs, …]`, their scales, and bias of a layer of bytes.
     fn byte_weights(&self, group: &Group) -> (Vec<i8>, Vec<f32>, Option<Vec<f32>>) {
         let node = &self.facts.graph.nodes()[group.node];
@@ -678,6 +704,7 @@ impl<'g> Lowering<'g> {
             outputs,
             n_late: self.n_late,
             without_reuse_bytes: buffers.without_reuse_bytes,
+            slices: None,
         }
     }
 }

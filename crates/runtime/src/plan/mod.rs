@@ -4,9 +4,11 @@
 //! take what follows them (`groups`), get their weights packed and work on images with channels last
 //! (`lower`); buffers are given out last (`place`).
 
+mod chains;
 mod groups;
 mod lower;
 mod place;
+mod slices;
 
 use bantam_core::op::{Dropout, Layout, Type, Unary};
 use bantam_core::{Graph, Op, Tensor, pass};
@@ -14,6 +16,7 @@ use bantam_core::{Graph, Op, Tensor, pass};
 use crate::Result;
 use crate::layer::Layer;
 pub(crate) use place::Slot;
+pub(crate) use slices::SlicePlan;
 
 /// Where the storage of a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(crate) enum Place {
     Bytes(usize),
     /// A tensor whose type is known only when it is there.
     Late(usize),
+    /// An output that the slices of a batch made together.
+    Gathered(usize),
     /// A value that is never read.
     Nowhere,
 }
@@ -78,6 +83,8 @@ pub struct Plan {
     pub(crate) outputs: Vec<(Place, Option<Type>)>,
     pub(crate) n_late: usize,
     without_reuse_bytes: usize,
+    /// How the batch is run in slices; then there are no steps and no buffers here.
+    pub(crate) slices: Option<SlicePlan>,
 }
 
 impl Plan {
@@ -85,7 +92,32 @@ impl Plan {
     ///
     /// What follows from types and constants is computed now. Values whose types depend on the values
     /// of the inputs are made, with buffers of their own, when the plan runs.
+    ///
+    /// Where no operator mixes the elements of a batch, so many at a time go through the whole network
+    /// that their values stay in cache. That changes no bit of a result.
     pub fn new(graph: &Graph, inputs: &[Type]) -> Result<Plan> {
+        match slices::choose(graph, inputs) {
+            Some(each) => slices::plan(graph, inputs, each),
+            None => Plan::whole(graph, inputs),
+        }
+    }
+
+    /// As [`Plan::new`], with at most `each` elements of the batch at a time; all of them where the graph
+    /// allows nothing else.
+    pub fn in_slices(graph: &Graph, inputs: &[Type], each: usize) -> Result<Plan> {
+        match slices::balanced(graph, inputs, each) {
+            Some(each) => slices::plan(graph, inputs, each),
+            None => Plan::whole(graph, inputs),
+        }
+    }
+
+    /// Elements of the batch that go through the network at a time, where that is not all of them.
+    pub fn slice(&self) -> Option<usize> {
+        self.slices.as_ref().map(|s| s.each)
+    }
+
+    /// As [`Plan::new`], all of the batch at a time.
+    fn whole(graph: &Graph, inputs: &[Type]) -> Result<Plan> {
         let specialised;
         let graph = match graph.is_late() || folds(graph) {
             true => {
@@ -108,8 +140,19 @@ impl Plan {
         &self.inputs
     }
 
-    /// Memory an executor of this plan holds.
+    /// Memory an executor of this plan holds. Where the batch is run in slices, each thread of the current
+    /// pool has buffers of its own.
     pub fn memory(&self) -> Memory {
+        if let Some(slices) = &self.slices {
+            let outputs = self.outputs.iter().filter_map(|(_, t)| t.as_ref());
+            let outputs: usize = outputs.map(Type::size_bytes).sum();
+            let (one, workers) = (slices.plan.memory(), slices.workers());
+            return Memory {
+                buffers_bytes: one.buffers_bytes * workers + outputs,
+                without_reuse_bytes: one.without_reuse_bytes * workers + outputs,
+                weights_bytes: one.weights_bytes,
+            };
+        }
         let slots = self.slots.iter().map(|s| s.len * s.dtype.size_bytes());
         let images = self.images.iter().map(|len| len * size_of::<f32>());
         let images = images.chain(self.bytes.iter().copied());
@@ -144,12 +187,18 @@ pub struct StepInfo<'a> {
     pub weight_bytes: usize,
     /// Bytes of the values it reads and writes, without weights.
     pub value_bytes: usize,
+    /// How often a run does it: once for each slice of the batch. All else here is of one time.
+    pub times: usize,
 }
 
 impl Plan {
     /// The steps in running order.
     pub fn steps(&self) -> impl Iterator<Item = StepInfo<'_>> {
-        self.steps.iter().map(|step| {
+        let (plan, times) = match &self.slices {
+            Some(slices) => (&*slices.plan, slices.count()),
+            None => (self, 1),
+        };
+        plan.steps.iter().map(move |step| {
             let (mut weights, mut values) = (0, 0);
             for (place, t) in step.inputs.iter().chain(&step.outputs) {
                 let bytes = t.as_ref().map_or(0, Type::size_bytes);
@@ -176,6 +225,7 @@ impl Plan {
                 ),
                 weight_bytes: weights,
                 value_bytes: values,
+                times,
             }
         })
     }
