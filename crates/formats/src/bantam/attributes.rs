@@ -187,7 +187,7 @@ macro_rules! variants {
 fields! {
     Cast { to }
     Cumulative { product, axis, exclusive, reverse }
-    Recurrent { cell, direction, activations, clip, input_forget }
+    Recurrent { cell, direction, activations, clip, input_forget, units }
     Window { kind, kernel, stride, padding, dilation, ceil }
     Sliding { kernel, stride, dilation, padding }
     Resize { filter, coordinates, antialias, exclude_outside, outside, sizes, scales, roi }
