@@ -328,6 +328,7 @@ fn recurrent(l: &mut List) {
                 activations: one.repeat(d),
                 clip: None,
                 input_forget: false,
+                units: None,
             };
             let g = op.n_gates();
             let lengths = Tensor::new(&[n], vec![3i32, 2]).expect("counts agree");

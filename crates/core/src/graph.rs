@@ -4,7 +4,8 @@
 //! once; later stages return errors of their own but never panic on it. Everything that changes a
 //! network is a function from a `Graph` to a new `Graph`.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::op::{Cost, Op, Type};
@@ -359,6 +360,7 @@ impl Graph {
             graph,
             names,
             reserved: HashSet::new(),
+            numbers: RefCell::default(),
             error: None,
         }
     }
@@ -419,6 +421,8 @@ pub struct GraphBuilder {
     graph: Graph,
     names: HashSet<String>,
     reserved: HashSet<String>,
+    /// The last number that [`GraphBuilder::fresh`] gave each stem.
+    numbers: RefCell<HashMap<String, usize>>,
     error: Option<Error>,
 }
 
@@ -437,6 +441,7 @@ impl GraphBuilder {
             graph,
             names: HashSet::new(),
             reserved: HashSet::new(),
+            numbers: RefCell::default(),
             error: None,
         }
     }
@@ -578,10 +583,15 @@ impl GraphBuilder {
         if free(stem) {
             return stem.to_owned();
         }
-        (1..)
-            .map(|i| format!("{stem}.{i}"))
-            .find(|name| free(name))
-            .expect("there are more numbers than names")
+        // From the last number on, or a hundred thousand nodes of one name would take for ever.
+        let mut numbers = self.numbers.borrow_mut();
+        let last = numbers.entry(stem.to_owned()).or_insert(1);
+        let (i, name) = (*last..)
+            .map(|i| (i, format!("{stem}.{i}")))
+            .find(|(_, name)| free(name))
+            .expect("there are more numbers than names");
+        *last = i;
+        name
     }
 
     /// Declares an output. One value may be declared once.

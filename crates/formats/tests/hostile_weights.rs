@@ -318,7 +318,7 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind)> {
                 strides: &[1, 1, 1],
                 ..PLAIN
             }),
-            Corrupt,
+            TooLarge,
         ),
         (
             "a negative size",

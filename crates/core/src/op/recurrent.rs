@@ -98,6 +98,8 @@ pub struct Recurrent {
     pub clip: Option<f32>,
     /// Input and forget gate of an LSTM are one.
     pub input_forget: bool,
+    /// The hidden size, if it was said; it is that of the weights, which may be known only later.
+    pub units: Option<usize>,
 }
 
 impl Recurrent {
@@ -209,6 +211,9 @@ impl Family for Recurrent {
         {
             a.push(("linear_before_reset", "true".to_owned()));
         }
+        if let Some(units) = self.units {
+            a.push(("units", units.to_string()));
+        }
         a
     }
 
@@ -224,6 +229,11 @@ impl Family for Recurrent {
         super::rank("x", &x.shape, 3)?;
         super::rank("r", r, 3)?;
         let (d, u, g) = (self.n_directions(), r[2], self.n_gates());
+        if self.units.is_some_and(|units| units != u) {
+            let said = self.units.unwrap_or(0);
+            let message = format!("{said} units were said, but r is {r:?}");
+            return Err(Error::attribute(message));
+        }
         let [t, n, i] = [x.shape[0], x.shape[1], x.shape[2]];
         let shapes: [(&str, &[usize]); 8] = [
             ("x", &[t, n, i]),

@@ -188,7 +188,7 @@ fields! {
     Cast { to }
     Cumulative { product, axis, exclusive, reverse }
     Quantize { role, axis }
-    Recurrent { cell, direction, activations, clip, input_forget }
+    Recurrent { cell, direction, activations, clip, input_forget, units }
     Window { kind, kernel, stride, padding, dilation, ceil }
     Sliding { kernel, stride, dilation, padding }
     Resize { filter, coordinates, antialias, exclude_outside, outside, sizes, scales, roi }

@@ -568,10 +568,20 @@ fn read_later(source: &mut Source<'_>, tag: u8) -> Result<Op> {
         WINDOW => Op::Window(Attribute::get(source)?),
         LATE => Op::Late(Attribute::get(source)?),
         FIND => Op::Find(Attribute::get(source)?),
-        CONV_WHOLE => Op::Conv(Attribute::get(source)?),
+        CONV_WHOLE => {
+            let conv = Attribute::get(source)?;
+            if !is_whole(&conv) {
+                return Err(Error::corrupt("a convolution with a shorter form"));
+            }
+            Op::Conv(conv)
+        }
         REM => Op::Binary(Binary::Rem),
         REDUCE_WHOLE => {
-            let (kind, keep_dims) = (Attribute::get(source)?, source.flag()?);
+            let kind = Attribute::get(source)?;
+            if reduce_code(kind).is_some() {
+                return Err(Error::corrupt("a reduction with a shorter form"));
+            }
+            let keep_dims = source.flag()?;
             let axes = items(source, Source::signed)?;
             Op::Reduce(Reduce::Axes {
                 kind,

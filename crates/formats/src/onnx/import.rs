@@ -31,6 +31,8 @@ use context::{Attributes, Context, at_node};
 const NEWEST_OPSET: i64 = 27;
 /// Deepest nesting of functions.
 const MAX_CALLS: usize = 16;
+/// Most nodes that functions put in the place of their calls: a few lines must not become a large graph.
+const MAX_INLINED: usize = 1 << 16;
 
 /// What all graphs of one file share.
 struct File<'a> {
@@ -39,6 +41,8 @@ struct File<'a> {
     opset: i64,
     nodes_left: usize,
     calls: usize,
+    /// Nodes put in the place of calls.
+    inlined: usize,
     /// Elements of constants copied into graphs inside nodes.
     copied: usize,
     operators: BTreeMap<String, usize>,
@@ -75,6 +79,7 @@ pub(super) fn model(bytes: &[u8], folder: Option<&Path>, limits: &ReadLimits) ->
         opset,
         nodes_left: limits.nodes,
         calls: 0,
+        inlined: 0,
         copied: 0,
         operators: BTreeMap::new(),
     };
@@ -111,9 +116,15 @@ fn graph<'a>(file: &mut File<'a>, def: &'a schema::GraphDef<'a>) -> Result<Graph
 
 /// Adds what a node of the file means.
 fn import_node<'a>(c: &mut Context<'_, 'a>, node: &NodeDef<'a>) -> Result<()> {
-    c.file.nodes_left = c.file.nodes_left.checked_sub(1).ok_or_else(|| {
-        Error::new(ErrorKind::TooLarge, "more nodes than the limit").at_byte(node.at as u64)
-    })?;
+    let too_many =
+        || Error::new(ErrorKind::TooLarge, "more nodes than the limit").at_byte(node.at as u64);
+    c.file.nodes_left = c.file.nodes_left.checked_sub(1).ok_or_else(too_many)?;
+    if c.file.calls > 0 {
+        c.file.inlined += 1;
+        if c.file.inlined > MAX_INLINED {
+            return Err(too_many());
+        }
+    }
     let label = if node.domain.is_empty() {
         node.op.to_owned()
     } else {

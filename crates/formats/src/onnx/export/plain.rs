@@ -338,13 +338,11 @@ impl Writer<'_> {
         {
             a.push(("linear_before_reset", Attr::Int(1)));
         }
-        let shape = self
-            .graph
-            .parameters()
-            .iter()
-            .find(|p| p.value == node.inputs[2]);
-        if let Some(p) = shape {
-            a.push(("hidden_size", Attr::Int(p.weight.shape()[2] as i64)));
+        let stored = self.graph.parameters().iter();
+        let weights = stored.filter(|p| p.value == node.inputs[2]);
+        let of_weights = weights.map(|p| p.weight.shape()[2]).next();
+        if let Some(units) = r.units.or(of_weights) {
+            a.push(("hidden_size", Attr::Int(units as i64)));
         }
         Form::with(node.op.name(), a)
     }

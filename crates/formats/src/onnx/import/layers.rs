@@ -65,6 +65,11 @@ fn groups(n: i64) -> Result<usize> {
         .ok_or_else(|| Error::corrupt(format!("{n} groups")))
 }
 
+fn hidden_size(n: i64) -> Result<usize> {
+    let n = usize::try_from(n).ok().filter(|n| (1..1 << 31).contains(n));
+    n.ok_or_else(|| Error::corrupt("hidden_size is out of range"))
+}
+
 /// A convolution; where nothing depends on the size of the input it is concrete at once.
 pub(super) fn conv(c: &mut Context, s: &Sliding, group: i64, x: Inputs) -> Result<ValueId> {
     let groups = groups(group)?;
@@ -179,9 +184,9 @@ fn recurrent(c: &mut Context, op: &str, a: &Attributes, x: Inputs) -> Imported {
         activations: Vec::new(),
         clip: a.float("clip")?,
         input_forget: cell == Cell::Lstm && a.flag("input_forget", false)?,
+        units: a.int("hidden_size")?.map(hidden_size).transpose()?,
     };
     layer.activations = activations(a, &layer)?;
-    a.int("hidden_size")?;
     let (mut data, w, r) = (need(x, 0)?, need(x, 1)?, need(x, 2)?);
     let dtype = c.dtype(data);
     if batch_first {
