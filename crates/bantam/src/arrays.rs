@@ -13,6 +13,7 @@ use bantam_data::{npy_bytes, npz_bytes, read_npy, read_npz};
 use bantam_runtime::{Executor, Plan};
 use serde::Serialize;
 
+use crate::choices::{self, Cache};
 use crate::{Error, ErrorKind, Result};
 
 /// An input and the output that it is fed with in the next step.
@@ -135,7 +136,10 @@ pub fn encode(outputs: &[Output], path: &Path) -> Result<Vec<u8>> {
 /// Errs when names, types or shapes do not fit.
 pub fn run(graph: &Graph, inputs: &[(String, Tensor)], states: &[State]) -> Result<Vec<Output>> {
     let session = Session::new(graph, inputs, states)?;
-    let mut executor = Executor::new(Plan::new(graph, &session.types)?);
+    let mut plan = Plan::new(graph, &session.types)?;
+    let mut known = Cache::of_user().read(rayon::current_num_threads());
+    choices::apply(&mut plan, &mut known.choices);
+    let mut executor = Executor::new(plan);
     let n_outputs = graph.outputs().len();
     let mut values: Vec<Tensor> = session.first.clone();
     let mut outputs: Vec<Vec<Tensor>> = vec![Vec::new(); n_outputs];

@@ -7,7 +7,6 @@
 
 mod calibrate;
 mod rates;
-mod used;
 
 use bantam_compress::{Magnitude, prune};
 use bantam_core::Graph;
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use rates::Rates;
 
 use crate::Result;
+use crate::machine;
 use crate::prepare::Prepared;
 use crate::recipe::Recipe;
 use crate::results::{Sized, Stage};
@@ -296,8 +296,9 @@ impl Estimate {
             ("train_seconds", self.train_seconds, seconds),
         ];
         if run.whole {
-            let memory = used::peak_memory_bytes().map(|b| ("ram_bytes", self.ram_bytes, b as f64));
-            let read = used::read_bytes();
+            let memory =
+                machine::peak_memory_bytes().map(|b| ("ram_bytes", self.ram_bytes, b as f64));
+            let read = machine::read_bytes();
             let read = read.map(|b| ("disk_read_bytes", self.disk_read_bytes, b as f64));
             found.extend(memory.into_iter().chain(read));
         }

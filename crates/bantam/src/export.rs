@@ -52,13 +52,7 @@ pub fn export(
         parameters.iter().map(|p| p.weight.len()).sum(),
     );
     let name = network.graph.name().to_owned();
-    let bytes = match target {
-        Target::Safetensors => safetensors(&network)?,
-        Target::Bantam => bantam(network)?,
-        Target::Onnx => {
-            onnx::write(&network.graph).map_err(|e| Error::new(ErrorKind::Model, e.to_string()))?
-        }
-    };
+    let bytes = encode(network, target)?;
     let exported = Exported {
         name,
         bytes: bytes.len() as u64,
@@ -66,6 +60,19 @@ pub fn export(
         parameters: elements,
     };
     Ok((bytes, exported))
+}
+
+/// The bytes of `network` as `target`.
+///
+/// Errs when the format has no place for what is in the network.
+pub fn encode(network: Network, target: Target) -> Result<Vec<u8>> {
+    match target {
+        Target::Safetensors => safetensors(&network),
+        Target::Bantam => bantam(network),
+        Target::Onnx => {
+            onnx::write(&network.graph).map_err(|e| Error::new(ErrorKind::Model, e.to_string()))
+        }
+    }
 }
 
 fn safetensors(network: &Network) -> Result<Vec<u8>> {

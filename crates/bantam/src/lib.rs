@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod arrays;
+pub mod bench;
 pub mod budget;
+mod choices;
 mod codebooks;
 pub mod drift;
 mod error;
@@ -15,6 +17,7 @@ mod fitting;
 mod folder;
 mod grow;
 pub mod inspect;
+mod machine;
 mod measuring;
 pub mod open;
 mod partial;
@@ -24,6 +27,7 @@ pub mod recipe;
 pub mod report;
 pub mod results;
 mod road;
+pub mod shrink;
 mod sizing;
 mod study;
 pub mod variants;

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use bantam_data::{Dataset, ReadOptions, Records, Table, fit_samples, fit_schema_for, load};
+use bantam_data::{
+    Dataset, ReadOptions, Records, Table, Values, fit_samples, fit_schema_for, load,
+};
 use bantam_measure::compat::{RawTable, compat_sort};
 use bantam_measure::{Problem, Study, ThresholdSort, bits, starting_network, study};
 
@@ -28,7 +30,8 @@ pub struct MeasureOptions {
 
 /// Measures all rows of the data of a recipe, without training anything that is kept.
 ///
-/// The first network is absent where a number is to be predicted and no tolerance is given.
+/// The first network is absent where a number is to be predicted and no tolerance is given, and where
+/// there is nothing to learn.
 ///
 /// Errs when the data cannot be read or there is nothing to learn from.
 pub(crate) fn measure(
@@ -71,14 +74,23 @@ pub(crate) fn measure_table(
     let in_file = |e: bantam_data::Error| Error::from(e.in_file(&settings.path));
     let measured = |e: bantam_measure::Error| Error::from(e).in_file(&settings.path);
     let target = target(recipe, &table.names().collect::<Vec<_>>())?;
+    if let Some(value) = only_value(table, target).map_err(in_file)? {
+        let path = settings.path.display();
+        observer.warn(&format!(
+            "{path}: column {target:?}: every row that has one has {value}: there is nothing to learn, and \
+             `grow` would refuse these data"
+        ));
+        let mut how = problem_options(recipe);
+        how.every_value_is_a_class = true;
+        let problem = Problem::from_table(table, target, &how).map_err(measured)?;
+        let (m, _) = finish(recipe, &problem, None, (1, 1, table.rows()))?;
+        return Ok((m, None));
+    }
     let (kept, left_out) = columns(recipe, table, target, observer)?;
     let every: Vec<usize> = (0..table.rows()).collect();
     let schema = fit_schema_for(task(recipe), table, target, &kept, &every).map_err(in_file)?;
     let number = schema.target.classes().is_empty();
-    let mut how = bantam_measure::problem::Options::default();
-    how.keep.clone_from(&settings.keep);
-    how.drop.clone_from(&settings.drop);
-    how.every_value_is_a_class = settings.task == crate::recipe::Task::Classes;
+    let mut how = problem_options(recipe);
     how.tolerance = options.tolerance;
     if options.tolerance.is_some() && !number {
         let message = format!("the target {target:?} is classes, for which there is no tolerance");
@@ -114,6 +126,26 @@ pub(crate) fn measure_table(
         compat,
         (schema.width(), schema.outputs(), table.rows()),
     )
+}
+
+fn problem_options(recipe: &Recipe) -> bantam_measure::problem::Options {
+    let mut how = bantam_measure::problem::Options::default();
+    how.keep.clone_from(&recipe.data.keep);
+    how.drop.clone_from(&recipe.data.drop);
+    how.every_value_is_a_class = recipe.data.task == crate::recipe::Task::Classes;
+    how
+}
+
+/// The value of the target in all rows that have one, when it is the same in all.
+fn only_value(table: &Table, target: &str) -> bantam_data::Result<Option<String>> {
+    let values = &table.column(target)?.values;
+    let Some(first) = (0..values.len()).find(|&row| !values.is_missing(row)) else {
+        return Ok(None);
+    };
+    Ok((values.distinct() == 1).then(|| match values {
+        Values::Numeric(v) => v[first].to_string(),
+        Values::Categorical { codes, levels } => format!("{:?}", levels[codes[first] as usize]),
+    }))
 }
 
 /// A class of which some fold has no row cannot be learnt there: says which, and on which line.

@@ -62,21 +62,18 @@ pub fn measure_all(
         None => measure(recipe, options, observer)?,
     };
     let budget = match &sized {
-        // Only `grow` splits and encodes: what it takes is asked of data that are ready for it.
         Some(sized) if options.tolerance.is_none() => {
-            let data = match &sampled {
-                Some(s) => from_table(recipe, &s.sample.table, &mut Silent)?,
-                None => prepare(recipe, &mut Silent)?,
-            };
-            let initial = road::initial(recipe, &data, Some(sized))?;
-            let plan = budget::Plan {
-                recipe,
-                data: &data,
-                sized: Some(sized),
-                initial: &initial,
-                rates,
-            };
-            Some(plan.estimate()?)
+            match budget_of(recipe, sampled.as_ref(), sized, rates) {
+                Ok(estimate) => Some(estimate),
+                Err(e) if e.kind() == ErrorKind::Internal => return Err(e),
+                // What is too little to train on can be measured all the same.
+                Err(e) => {
+                    observer.warn(&format!(
+                        "no budget, for `grow` would refuse these data: {e}"
+                    ));
+                    None
+                }
+            }
         }
         _ => None,
     };
@@ -96,6 +93,28 @@ pub fn measure_all(
     })
 }
 
+/// What `grow` would take. Only `grow` splits and encodes: this asks data that are ready for it.
+fn budget_of(
+    recipe: &Recipe,
+    sampled: Option<&Sampled>,
+    sized: &Sized,
+    rates: &Rates,
+) -> Result<budget::Estimate> {
+    let data = match sampled {
+        Some(s) => from_table(recipe, &s.sample.table, &mut Silent)?,
+        None => prepare(recipe, &mut Silent)?,
+    };
+    let initial = road::initial(recipe, &data, Some(sized))?;
+    let plan = budget::Plan {
+        recipe,
+        data: &data,
+        sized: Some(sized),
+        initial: &initial,
+        rates,
+    };
+    plan.estimate()
+}
+
 /// What `measure` says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -104,7 +123,7 @@ pub struct Report {
     pub measured: Measured,
     /// The first network; absent where a number is predicted without a tolerance.
     pub sized: Option<Sized>,
-    /// What `grow` would take; absent where a number is predicted.
+    /// What `grow` would take; absent where a number is predicted, and where `grow` would refuse the data.
     pub budget: Option<budget::Estimate>,
     /// What is exact for all rows; none when the data fit into memory.
     pub all_rows: Option<AllRows>,

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use bantam_core::schema::{InputSchema, Schema, TargetKind};
 use bantam_core::{DType, Graph, Tensor};
 use bantam_data::{Record, Records, RowEncoder, Target};
-use bantam_runtime::{Executor, Plan};
+use bantam_runtime::{Choices, Executor, Plan};
 use serde::Serialize;
 
+use crate::choices::{self, Cache};
 use crate::open::{Network, network};
 use crate::watch::Observer;
 use crate::{Error, ErrorKind, Result};
@@ -65,7 +66,38 @@ pub struct Predictor {
     graph: Graph,
     schema: Schema,
     notices: Vec<String>,
+    /// The kernels that were the fastest here when they were timed, if they were.
+    choices: Choices,
     executor: Option<Executor>,
+    /// Where samples go instead of being answered.
+    kept: Option<Encoded>,
+}
+
+/// Samples as the network is fed with them, and their targets where they are known.
+#[derive(Clone, Debug, Default)]
+pub struct Encoded {
+    /// Values of all samples, one after another.
+    pub x: Vec<f32>,
+    /// A target for each sample.
+    pub targets: Vec<Option<Target>>,
+}
+
+impl Encoded {
+    /// The samples with these numbers.
+    ///
+    /// # Panics
+    /// When there is no such sample.
+    pub fn pick(&self, rows: &[usize]) -> Encoded {
+        let width = self.x.len() / self.targets.len().max(1);
+        Encoded {
+            x: rows
+                .iter()
+                .flat_map(|&r| &self.x[r * width..(r + 1) * width])
+                .copied()
+                .collect(),
+            targets: rows.iter().map(|&r| self.targets[r]).collect(),
+        }
+    }
 }
 
 impl Predictor {
@@ -104,12 +136,17 @@ impl Predictor {
                 answer.shape
             )));
         }
+        let known = Cache::of_user().read(rayon::current_num_threads());
+        let mut notices = network.notices;
+        notices.extend(known.notice);
         Ok(Predictor {
             path: path.to_owned(),
             graph,
             schema,
-            notices: network.notices,
+            notices,
+            choices: known.choices,
             executor: None,
+            kept: None,
         })
     }
 
@@ -123,7 +160,7 @@ impl Predictor {
         &self.schema
     }
 
-    /// What the user should know about how the file was understood.
+    /// What the user should know about how the file, and what is kept about kernels, was understood.
     pub fn notices(&self) -> &[String] {
         &self.notices
     }
@@ -153,6 +190,28 @@ impl Predictor {
                 samples::predict(self, data, options, out, observer)
             }
         }
+    }
+
+    /// The samples at `data` as the network is fed with them: of those for training, if the data have a
+    /// part for test, at most `most_fit` drawn ones; and those for test, or all.
+    ///
+    /// Errs as [`predict`](Predictor::predict) does.
+    pub fn encode(
+        &mut self,
+        data: &Path,
+        options: &PredictOptions,
+        most_fit: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<[Option<Encoded>; 2]> {
+        let is_table = matches!(self.schema.input, InputSchema::Table { .. });
+        if !is_table && images::find(data)?.is_none() {
+            return Ok(samples::encode(&self.schema, data, most_fit, observer)?);
+        }
+        self.kept = Some(Encoded::default());
+        let found = self.predict(data, options, &mut std::io::sink(), observer);
+        let kept = self.kept.take();
+        found?;
+        Ok([None, kept])
     }
 
     /// Answers delimited text as it arrives; for networks trained on tables.
@@ -209,7 +268,11 @@ impl Predictor {
         let fits = |e: &Executor| e.plan().inputs()[0].shape == shape;
         let mut executor = match self.executor.take().filter(fits) {
             Some(executor) => executor,
-            None => Executor::new(Plan::for_batch(&self.graph, n)?),
+            None => {
+                let mut plan = Plan::for_batch(&self.graph, n)?;
+                choices::apply(&mut plan, &mut self.choices);
+                Executor::new(plan)
+            }
         };
         let outputs = executor.run(&[&input])?.values::<f32>(0).to_vec();
         self.executor = Some(executor);
@@ -268,6 +331,12 @@ impl<'a> Session<'a> {
     fn flush(&mut self) -> Result<()> {
         let n = self.batch.targets.len();
         if n == 0 {
+            return Ok(());
+        }
+        if let Some(kept) = &mut self.predictor.kept {
+            kept.x.append(&mut self.batch.x);
+            kept.targets.append(&mut self.batch.targets);
+            self.batch = Batch::default();
             return Ok(());
         }
         let x = std::mem::take(&mut self.batch.x);

@@ -1,12 +1,19 @@
 //! The measure stage of a run: what sizes the first network, and that network.
 
-use bantam_measure::{Measurement, Sizing, ThresholdSort, measure as estimate, starting_network};
+use bantam_measure::{
+    Measurement, Options, Problem, Sizing, ThresholdSort, measure as estimate, starting_network,
+    study,
+};
 
 use crate::prepare::Prepared;
 use crate::results::{self, Measured, Sized, ThresholdSorts, Tree};
 use crate::road::Measurements;
-use crate::study::interval;
+use crate::study::{self as told, interval};
 use crate::{Recipe, Result};
+
+/// Most cells of the training rows for which a run measures all that `bantam measure` does, for its report:
+/// about half a second. Beyond, it measures what sizes the network.
+const STUDIED_CELLS: usize = 8_000;
 
 /// Hidden units where a number is predicted, for which no capacity is measured yet.
 pub(crate) const HIDDEN_FOR_NUMBERS: usize = 32;
@@ -19,15 +26,30 @@ pub(crate) fn measure(recipe: &Recipe, data: &Prepared) -> Result<Measurements> 
             sized: None,
         });
     };
-    let mut options = bantam_measure::Options::default();
+    let mut options = Options::default();
     options.seed = recipe.seed;
-    let m = estimate(problem, &options)?;
+    let (m, study) = estimates(problem, &options)?;
     let inputs = data.sample_shape().iter().product();
     let first = starting_network(&m, inputs, data.outputs(), data.rows()[0]);
+    let mut measured = measured(&m, data.left_out.clone());
+    measured.study = study;
     Ok(Measurements {
         sized: Some(sized(first)),
-        measured: Some(measured(&m, data.left_out.clone())),
+        measured: Some(measured),
     })
+}
+
+/// What sizes the first network, and the rest where it takes no time to speak of.
+fn estimates(
+    problem: &Problem,
+    options: &Options,
+) -> Result<(Measurement, Option<results::Study>)> {
+    if problem.rows() * problem.columns.len() > STUDIED_CELLS {
+        return Ok((estimate(problem, options)?, None));
+    }
+    let found = study(problem, options)?;
+    let study = told::study(&found);
+    Ok((found.measurement, Some(study)))
 }
 
 /// The first network, as the results have it.

@@ -130,12 +130,15 @@ fn point(p: &Point) -> results::ProgressionPoint {
 
 fn needed(p: &Progression) -> Option<results::RowsNeeded> {
     p.needed.map(|n| results::RowsNeeded {
+        told: n.told,
         rows: n.rows,
         more: n.rows.map(|rows| (rows - p.rows as f64).max(0.0)),
         low: n.interval.low,
         high: n.interval.high,
         furthest: n.furthest,
         floor_bits: n.floor_bits,
+        floor_low: n.floor_interval.low,
+        floor_high: n.floor_interval.high,
     })
 }
 
@@ -210,6 +213,13 @@ fn reading(found: &Study) -> String {
     };
     let rows = match (found.verdict, &found.progression.needed) {
         (Verdict::NoEvidence | Verdict::NothingToLearn, _) | (_, None) => String::new(),
+        (_, Some(n)) if !n.told => format!(
+            " How many rows would be enough cannot be told: the learning curve of a forest fits an end \
+             anywhere from {:.2} to {:.2} bits a row, and with it anything from {} rows on.",
+            n.floor_interval.low,
+            n.floor_interval.high,
+            rounded(n.interval.low)
+        ),
         (_, Some(n)) => match n.rows {
             Some(rows) if rows <= found.progression.rows as f64 => {
                 let sure = match n.interval.high <= found.progression.rows as f64 {

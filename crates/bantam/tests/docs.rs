@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use bantam::bench::{BenchOptions, Cache, Source, bench};
 use bantam::drift::{DriftOptions, drift, profile};
 use bantam::export::{Target, export};
 use bantam::inspect::inspect;
@@ -150,11 +151,20 @@ fn every_key_of_the_results_is_documented() {
     let reference = profile(&recipe.data.path, &options).unwrap();
     let drifted = drift(&reference, &recipe.data.path, &options).unwrap();
     let page = page("json.md");
+    let lenet = || Source::Fresh("lenet-300-100".to_owned());
+    let options = BenchOptions {
+        seconds: 0.001,
+        layers: true,
+        cache: Cache::none(),
+        ..BenchOptions::default()
+    };
+    let benched = bench(&[lenet(), lenet()], &options, &mut Silent).unwrap();
     for (command, value) in [
         ("grow", serde_json::to_value(result).unwrap()),
         ("inspect", inspected),
         ("measure", serde_json::to_value(measured).unwrap()),
         ("measure --partial", serde_json::to_value(part).unwrap()),
+        ("bench", serde_json::to_value(benched).unwrap()),
         ("drift", serde_json::to_value(drifted).unwrap()),
     ] {
         let mut found = BTreeSet::new();

@@ -6,12 +6,14 @@ use bantam::Recipe;
 use bantam::recipe::Task;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::bench::BenchArgs;
 use crate::drift::DriftArgs;
 use crate::export::ExportArgs;
 use crate::grow::GrowArgs;
 use crate::inspect::InspectArgs;
 use crate::measure::MeasureArgs;
 use crate::run::RunArgs;
+use crate::shrink::ShrinkArgs;
 use crate::stage::StageArgs;
 
 /// From data to the smallest network that does the job.
@@ -39,10 +41,16 @@ pub struct Global {
     /// Say nothing on stderr but errors
     #[arg(long, short, global = true, display_order = 101)]
     pub quiet: bool,
-    /// Threads to work with; all cores by default. Results do not depend on it
-    #[arg(long, global = true, display_order = 102, value_name = "N")]
+    /// Threads to work with; all cores by default. Results do not depend on it. bench takes several: 1,2
+    #[arg(
+        long,
+        global = true,
+        display_order = 102,
+        value_name = "N",
+        value_delimiter = ','
+    )]
     #[arg(value_parser = crate::values::threads)]
-    pub threads: Option<usize>,
+    pub threads: Vec<usize>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,12 +67,16 @@ pub enum Command {
     Quantize(StageArgs),
     /// Pack the network of a recipe into a file, after the stages before it if need be
     Pack(StageArgs),
+    /// Make a finished network smaller and faster: layers in bytes, within a contract
+    Shrink(ShrinkArgs),
     /// Answer data with a network
     Run(RunArgs),
     /// Show what is in a file of a network or of weights: every byte, every layer
     Inspect(InspectArgs),
     /// Write a network as a file for other programs
     Export(ExportArgs),
+    /// Measure how fast networks are here, beside each other and beside what the machine could do
+    Bench(BenchArgs),
     /// Say whether new data are still like those of a reference
     Drift(DriftArgs),
 }

@@ -4,12 +4,14 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod drift;
 mod export;
 mod grow;
 mod inspect;
 mod measure;
 mod run;
+mod shrink;
 mod stage;
 
 mod output;
@@ -58,7 +60,10 @@ fn try_main() -> Result<ExitCode> {
         Err(message) => return Ok(output::usage(&message)),
     };
     let global = &args.global;
-    set_threads(global.threads)?;
+    // It has pools of its own, of several sizes.
+    if !matches!(args.command, Command::Bench(_)) {
+        set_threads(&global.threads)?;
+    }
     match &args.command {
         Command::Measure(args) => measure::run(args, global),
         Command::Grow(args) => grow::run(args, global),
@@ -66,17 +71,25 @@ fn try_main() -> Result<ExitCode> {
         Command::Prune(args) => stage::run(args, bantam::StageName::Prune, global),
         Command::Quantize(args) => stage::run(args, bantam::StageName::Quantize, global),
         Command::Pack(args) => stage::run(args, bantam::StageName::Pack, global),
+        Command::Shrink(args) => shrink::run(args, global),
         Command::Run(args) => run::run(args, global),
         Command::Inspect(args) => inspect::run(args, global),
         Command::Export(args) => export::run(args, global),
+        Command::Bench(args) => bench::run(args, global),
         Command::Drift(args) => return drift::run(args, global),
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn set_threads(threads: Option<usize>) -> Result<()> {
-    let Some(threads) = threads else {
-        return Ok(());
+fn set_threads(threads: &[usize]) -> Result<()> {
+    let threads = match *threads {
+        [] => return Ok(()),
+        [threads] => threads,
+        _ => {
+            let message = "expected one number of threads, found several";
+            let error = Error::new(ErrorKind::Recipe, message);
+            return Err(error.with_hint("bench takes several"));
+        }
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     pool.build_global().map_err(|e| {

@@ -21,7 +21,8 @@ tree.{memorise, needed, null}, progression[].{fraction, rows, bits, null}, progr
 rows_needed, expected_accuracy.{point, low, high}, ranking[], intrinsic_dimension, difficulty[], \
 sized.{hidden, capacity_bits, needed_low_bits, needed_high_bits, explanation} and \
 budget.{parameters, bytes, macs, train_seconds, ram_bytes, ...}.{low, high}, both null where a number is \
-predicted without a tolerance, all_rows (null when the data fit into memory). With --partial and --merge, \
+predicted without a tolerance or all rows have one class, budget also where rows are too few to train on, \
+all_rows (null when the data fit into memory). With --partial and --merge, \
 those of all_rows: rows, rows_without_target, columns, classes, class_counts, entropy_bits, best_guess, \
 missing_cells, groups, threshold_sort.typed.{changes, correct, null, permuted}.";
 

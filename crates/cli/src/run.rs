@@ -69,20 +69,21 @@ enum UnseenArg {
 
 pub fn run(args: &RunArgs, global: &Global) -> Result<()> {
     let network = open::network(&args.model, args.arch.name())?;
-    if !global.quiet {
-        network
-            .notices
-            .iter()
-            .for_each(|notice| say(&format!("note: {notice}")));
-    }
+    let tell = |notices: &[String]| {
+        if !global.quiet {
+            notices.iter().for_each(|n| say(&format!("note: {n}")));
+        }
+    };
     let unknown = network.schema.is_none() && is_arrays(&args.data);
-    if unknown && !args.raw && args.state.is_empty() && !global.quiet {
-        say("note: nothing says what the network is fed, so arrays are fed as they are");
-    }
     if args.raw || unknown || !args.state.is_empty() {
+        tell(&network.notices);
+        if unknown && !args.raw && args.state.is_empty() && !global.quiet {
+            say("note: nothing says what the network is fed, so arrays are fed as they are");
+        }
         return raw(args, &network, global);
     }
     let mut predictor = Predictor::new(&args.model, network)?;
+    tell(predictor.notices());
     let options = PredictOptions {
         unseen: match args.unseen {
             UnseenArg::Error => Unseen::Error,

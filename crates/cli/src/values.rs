@@ -40,6 +40,24 @@ pub fn share(text: &str) -> Result<f64, String> {
     Ok(share)
 }
 
+/// A time from `50us`, `2 ms`, `0.1s`.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let text = text.trim();
+    let split = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    let unit = match text[split..].trim().to_lowercase().as_str() {
+        "s" => 1.0,
+        "ms" => 1e-3,
+        "us" | "µs" => 1e-6,
+        _ => return Err("expected a time such as 50us, 2ms or 0.1s".to_owned()),
+    };
+    match text[..split].parse::<f64>() {
+        Ok(n) if n > 0.0 && n * unit < 1e6 => Ok(std::time::Duration::from_secs_f64(n * unit)),
+        _ => Err("expected a time above 0, such as 50us, 2ms or 0.1s".to_owned()),
+    }
+}
+
 /// A chance of a false alarm, above 0 and below 1.
 pub fn alpha(text: &str) -> Result<f64, String> {
     let wrong = |_| format!("expected a share such as 0.05 or 5%, found {text:?}");
@@ -62,6 +80,19 @@ pub fn sample_rows(text: &str) -> Result<usize, String> {
 pub fn threads(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| (1..=4096).contains(n));
     number.ok_or_else(|| format!("expected 1 to 4096 threads, found {text:?}"))
+}
+
+/// Samples in a call.
+pub fn batch(text: &str) -> Result<usize, String> {
+    let most = bantam::bench::MOST_BATCH;
+    let number = text.parse().ok().filter(|n| (1..=most).contains(n));
+    number.ok_or_else(|| format!("expected 1 to {most} samples, found {text:?}"))
+}
+
+/// Seconds to measure for.
+pub fn measured_seconds(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|n| (0.001..=86_400.0).contains(n));
+    number.ok_or_else(|| format!("expected 0.001 to 86400 seconds, found {text:?}"))
 }
 
 /// Units of a hidden layer.
@@ -109,6 +140,36 @@ pub fn seconds(s: f64) -> String {
     }
 }
 
+/// A time as short as it is: `812 ns`, `7.14 µs`, `4.21 ms`, `1.21 s`.
+pub fn short_time(s: f64) -> String {
+    let (value, unit) = match s {
+        s if s < 0.999_5e-6 => return format!("{:.0} ns", s * 1e9),
+        s if s < 0.999_5e-3 => (s * 1e6, "µs"),
+        s if s < 0.999_5 => (s * 1e3, "ms"),
+        s => (s, "s"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// A number with three digits that say something: `7.14`, `71.4`, `714`, `7,140`.
+pub fn three_digits(value: f64) -> String {
+    match value {
+        v if v < 9.995 => format!("{v:.2}"),
+        v if v < 99.95 => format!("{v:.1}"),
+        v => grouped(v.round() as u64),
+    }
+}
+
+/// Bytes as people read them: `812 B`, `7.14 KB`, `102 MB`.
+pub fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        b if b < 1e3 => format!("{bytes} B"),
+        b if b < 0.999_5e6 => format!("{} KB", three_digits(b / 1e3)),
+        b if b < 0.999_5e9 => format!("{} MB", three_digits(b / 1e6)),
+        b => format!("{} GB", three_digits(b / 1e9)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +204,8 @@ mod tests {
             assert_eq!(share(text).ok(), expected, "{text:?}");
         }
         assert_eq!(threads("4"), Ok(4));
+        assert!(batch("0").is_err() && batch("1048577").is_err() && batch("64") == Ok(64));
+        assert!(measured_seconds("nan").is_err() && measured_seconds("0").is_err());
         assert!(threads("0").is_err() && units("0").is_err());
     }
 
@@ -155,6 +218,25 @@ mod tests {
             (1_234_567, "1,234,567"),
         ] {
             assert_eq!(grouped(n), text);
+        }
+        for (time, text) in [
+            (25e-9, "25 ns"),
+            (0.9997e-6, "1.00 µs"),
+            (7.138e-6, "7.14 µs"),
+            (0.000_4, "400 µs"),
+            (0.082_51, "82.5 ms"),
+            (1234.0, "1,234 s"),
+        ] {
+            assert_eq!(short_time(time), text);
+        }
+        for (bytes, text) in [
+            (999, "999 B"),
+            (1000, "1.00 KB"),
+            (999_900, "1.00 MB"),
+            (102_187_456, "102 MB"),
+            (2_500_000_000, "2.50 GB"),
+        ] {
+            assert_eq!(size(bytes), text);
         }
         assert_eq!(percent(0.8159), "81.6 %");
         assert_eq!(seconds(0.84), "0.8 s");

@@ -160,6 +160,10 @@ fn training_data() {
     ];
     for verb in ["measure", "grow"] {
         for (name, file, expected) in cases {
+            // There is nothing to learn, which can be said.
+            if verb == "measure" && ["one class", "one row"].contains(name) {
+                continue;
+            }
             let args = [verb, file, "--target", "y"];
             refused(&folder, &[(&format!("{verb}, {name}"), &args, expected)]);
         }
@@ -614,8 +618,6 @@ fn data_to_measure() {
         "wide.csv",
         format!("{}\n{cells}\n{cells}\n", names.join(",")),
     );
-    // A line without an end; what is read of it is bounded, so one of a gigabyte fares no worse.
-    folder.put("long.csv", "x,z,y\n1,2,".to_owned() + &"a".repeat(70 << 20));
     let number = |i: usize| {
         if i == 40 {
             "many".to_owned()
@@ -637,11 +639,7 @@ fn data_to_measure() {
         "data = \"good.csv\"\ntarget = \"y\"\n[[variant]]\nname = \"v\"\ndrop = [\"zz\"]\n",
     );
     let measure = |data: &'static str| ["measure", data, "--target", "y"];
-    let (twice, wide, long) = (
-        measure("twice.csv"),
-        measure("wide.csv"),
-        measure("long.csv"),
-    );
+    let (twice, wide) = (measure("twice.csv"), measure("wide.csv"));
     refused(
         &folder,
         &[
@@ -654,11 +652,6 @@ fn data_to_measure() {
                 "columns",
                 &wide,
                 &["wide.csv:1: expected at most 65536 columns, found 100000"],
-            ),
-            (
-                "line",
-                &long,
-                &["long.csv:2: expected a record of at most 67108864 bytes"],
             ),
             (
                 "a type that turns, asked for as numbers",

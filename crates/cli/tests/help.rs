@@ -10,7 +10,7 @@ fn help_is_as_stored() {
     let here = common::Folder::new();
     let verbs = [
         "measure", "grow", "train", "prune", "quantize", "pack", "run", "inspect", "export",
-        "drift",
+        "bench", "shrink", "drift",
     ];
     let mut commands: Vec<(&str, Vec<&str>)> = vec![("bantam", vec!["--help"])];
     commands.extend(verbs.map(|verb| (verb, vec![verb, "--help"])));

@@ -4,7 +4,7 @@ mod common;
 
 use std::io::Write;
 
-use common::{Folder, Ran, run};
+use common::{Folder, Ran, command, run};
 use serde_json::Value;
 
 fn titanic() -> String {
@@ -135,37 +135,132 @@ fn larger_than_memory() {
     assert!(done(text).stdout.contains("All rows"));
 }
 
-/// A line that never ends is refused once it is longer than a record may be, long before memory is full.
+/// A line of a gigabyte is refused once it is longer than a record may be, long before memory is full: the
+/// command may not have as much as the line.
 #[test]
 fn one_endless_line() {
     let folder = Folder::new();
-    let path = folder.path().join("line.csv");
-    let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
-    file.write_all(b"x,y\n1,a\n2,b\n\"").unwrap();
-    // Sparse: it takes no room on the disk.
-    file.flush().unwrap();
-    file.get_ref().set_len(1 << 30).unwrap();
-    drop(file);
-    for args in [
-        &[
-            "measure",
-            "line.csv",
-            "--target",
-            "y",
-            "--max-memory",
-            "8MB",
-        ][..],
-        &["measure", "line.csv", "--target", "y", "--partial", "p"],
-        &["drift", "line.csv", "line.csv"],
+    for (name, begin) in [
+        ("line.csv", "x,y\n1,a\n2,b\n3,"),
+        ("quoted.csv", "x,y\n1,a\n2,b\n\""),
+        ("header.csv", "x,"),
     ] {
-        let ran = run(folder.path(), args);
-        assert_eq!(ran.code, Some(1), "{args:?}: {ran:?}");
-        let says = ran
-            .stderr
-            .contains("line.csv:4: expected a record of at most");
-        assert!(says, "{args:?}: {}", ran.stderr);
+        let mut file = std::fs::File::create(folder.path().join(name)).unwrap();
+        file.write_all(begin.as_bytes()).unwrap();
+        // Sparse: it takes no room on the disk.
+        file.set_len(1 << 30).unwrap();
+    }
+    for (line, args) in [
+        (4, &["measure", "line.csv", "--target", "y"][..]),
+        (4, &["measure", "quoted.csv", "--target", "y"]),
+        (1, &["measure", "header.csv", "--target", "y"]),
+        (
+            4,
+            &[
+                "measure",
+                "line.csv",
+                "--target",
+                "y",
+                "--max-memory",
+                "8MB",
+            ],
+        ),
+        (
+            4,
+            &["measure", "quoted.csv", "--target", "y", "--partial", "p"],
+        ),
+        (4, &["drift", "line.csv", "line.csv"]),
+        (4, &["grow", "line.csv", "--target", "y"]),
+    ] {
+        let mut command = command(folder.path(), args);
+        if cfg!(target_os = "linux") {
+            let program = command.get_program().to_owned();
+            let mut limited = std::process::Command::new("sh");
+            // Kilobytes of address space.
+            limited.args(["-c", "ulimit -v 700000; exec \"$0\" \"$@\""]);
+            limited.arg(program).args(args);
+            limited.args(["--threads", "1"]).current_dir(folder.path());
+            command = limited;
+        }
+        let ran = command.output().unwrap();
+        let stderr = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(1), "{args:?}: {stderr}");
+        let says = format!("{}:{line}: expected a record of at most", args[1]);
+        assert!(stderr.contains(&says), "{args:?}: {stderr}");
     }
     assert!(!folder.path().join("p").exists());
+}
+
+/// What is too little to train on is measured all the same.
+#[test]
+fn tables_that_are_tiny() {
+    let folder = Folder::new();
+    let cases: [(&str, &str, &str, &str); 8] = [
+        ("one row", "x,y\n1,a\n", "nothing to learn", "every row"),
+        (
+            "one row, an empty cell",
+            "x,z,y\n,2,a\n",
+            "nothing to learn",
+            "every row",
+        ),
+        (
+            "one class",
+            "x,y\n1,a\n2,a\n3,a\n4,a\n5,a\n",
+            "nothing to learn",
+            "every row",
+        ),
+        (
+            "one number",
+            "x,y\n1,3.5\n2,3.5\n",
+            "nothing to learn",
+            "has 3.5",
+        ),
+        (
+            "two rows",
+            "x,y\n1,a\n2,b\n",
+            "no evidence of structure",
+            "no budget",
+        ),
+        (
+            "three rows",
+            "x,y\n1,a\n2,b\n3,a\n",
+            "no evidence of structure",
+            "no budget",
+        ),
+        (
+            "five rows",
+            "x,y\n1,a\n2,b\n3,a\n4,b\n5,a\n",
+            "no evidence of structure",
+            "",
+        ),
+        (
+            "three classes",
+            "x,y\n1,a\n2,b\n3,c\n",
+            "no evidence of structure",
+            "no budget",
+        ),
+    ];
+    for (name, text, verdict, warns) in cases {
+        folder.put("t.csv", text);
+        let args = ["measure", "t.csv", "--target", "y"];
+        let ran = run(folder.path(), &args);
+        assert_eq!(ran.code, Some(0), "{name}: {ran:?}");
+        assert!(ran.stdout.contains(verdict), "{name}: {}", ran.stdout);
+        assert!(ran.stderr.contains(warns), "{name}: {}", ran.stderr);
+        for bad in ["NaN", "inf"] {
+            assert!(!ran.stdout.contains(bad), "{name}: {}", ran.stdout);
+        }
+        let asked = [&args[..], &["--json", "--quiet"]].concat();
+        let found = done(run(folder.path(), &asked)).json();
+        assert_eq!(found["verdict"], verdict, "{name}");
+        let refused = run(folder.path(), &["grow", "t.csv", "--target", "y"]);
+        if warns.is_empty() {
+            assert!(found["budget"].is_object(), "{name}");
+        } else {
+            assert_eq!(found["budget"], Value::Null, "{name}");
+            assert_eq!(refused.code, Some(1), "{name}: {refused:?}");
+        }
+    }
 }
 
 #[test]

@@ -214,6 +214,7 @@ impl<'a> Coupling<'a> {
             | Op::Resample(_)
             | Op::Window(_)
             | Op::Late(_)
+            | Op::Quantize(_)
             | Op::Find(_)
             | Op::Control(_) => None,
         }
@@ -306,6 +307,7 @@ pub(crate) fn makes_units(op: &Op) -> bool {
         | Op::Resample(_)
         | Op::Window(_)
         | Op::Late(_)
+        | Op::Quantize(_)
         | Op::Find(_)
         | Op::Control(_) => false,
     }

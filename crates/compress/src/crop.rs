@@ -290,6 +290,7 @@ impl<'a> Constants<'a> {
             | Op::Resample(_)
             | Op::Window(_)
             | Op::Late(_)
+            | Op::Quantize(_)
             | Op::Find(_)
             | Op::Control(_) => unreachable!("coupling does not follow units through these"),
         }

@@ -1,5 +1,5 @@
 //! What makes a network smaller: [`prune()`] and [`rewind`] with the iterative [`schedule`] around
-//! them, trained codebooks ([`quantize()`]), and restructuring that keeps the function.
+//! them, trained codebooks ([`quantize()`]), networks in bytes ([`int8`]), and restructuring that keeps the function.
 //!
 //! Every step is a function from a `Graph` to a `Graph`. This crate knows nothing of training, files
 //! or commands: a step that needs retraining or an evaluation gets a callback. All results are
@@ -9,6 +9,7 @@
 pub mod coupling;
 pub mod crop;
 mod error;
+pub mod int8;
 mod kmeans;
 mod names;
 pub mod order;

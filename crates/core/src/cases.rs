@@ -9,8 +9,8 @@ use crate::op::recurrent::{Activation, Cell, Direction};
 use crate::op::window::WindowKind;
 use crate::op::{
     BatchNorm, Binary, Cast, Conv, ConvRole, Cumulative, Dense, Dropout, Gather, Index, Layout,
-    Logic, Loss, LossKind, MatMul, NormRole, Op, Pool, PoolKind, Recurrent, Reduce, ReduceKind,
-    Select, Softmax, Unary, Window,
+    Logic, Loss, LossKind, MatMul, NormRole, Op, Pool, PoolKind, Quantize, QuantizeRole, Recurrent,
+    Reduce, ReduceKind, Select, Softmax, Unary, Window,
 };
 use crate::{DType, Dim, Graph, GraphBuilder, Tensor};
 
@@ -200,6 +200,15 @@ fn discrete(l: &mut List) {
     );
     let inputs = vec![truth(&[true, false, true]), x(), values(&[3], 2)];
     l.with("select", Op::Select(Select), inputs, false);
+    let scales = || Tensor::new::<f32>(&[3], vec![0.1, 0.2, 0.4]).expect("counts agree");
+    let zeros = || Tensor::new::<u8>(&[3], vec![0, 128, 7]).expect("counts agree");
+    let (role, axis) = (QuantizeRole::Quantize, -1);
+    let quantize = Op::Quantize(Quantize { role, axis });
+    l.with("quantize", quantize, vec![x(), scales(), zeros()], false);
+    let q = Tensor::new::<u8>(&[2, 3], vec![0, 1, 2, 130, 200, 255]).expect("counts agree");
+    let role = QuantizeRole::Dequantize;
+    let dequantize = Op::Quantize(Quantize { role, axis });
+    l.with("dequantize", dequantize, vec![q, scales(), zeros()], false);
     for to in [DType::I32, DType::Bool, DType::F64] {
         let wide = shifted(x(), 100.0);
         l.with(

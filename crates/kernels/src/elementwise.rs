@@ -294,6 +294,35 @@ pub fn tanh(x: f32) -> f32 {
     if size < 0.625 { small } else { large }
 }
 
+/// The error function, within 1.3 units in the last place.
+///
+/// Below 0.9 an odd polynomial of degree 15, fitted for least largest relative error (2.9e-10); above,
+/// `1 - e^p(|x|)` with a polynomial of degree 7 for the logarithm of `1 - erf`, fitted so that the result
+/// has least largest relative error (8.6e-10). From 4 on the result is 1.
+#[inline(always)]
+pub fn erf(x: f32) -> f32 {
+    let size = x.abs();
+    let s = x * x;
+    let p = 8.513_122e-5;
+    let p = p * s - 0.000_817_564_43;
+    let p = p * s + 0.005_203_86;
+    let p = p * s - 0.026_860_509;
+    let p = p * s + 0.112_837_15;
+    let p = p * s - 0.376_126_35;
+    let p = p * s + 0.128_379_17;
+    let small = x + x * p;
+    let a = if size > 4.0 { 4.0 } else { size };
+    let q = -1.043_285_6e-5;
+    let q = q * a + 0.000_314_855_63;
+    let q = q * a - 0.003_610_332_3;
+    let q = q * a + 0.023_694_547;
+    let q = q * a - 0.106_159_03;
+    let q = q * a - 0.635_198_06;
+    let q = q * a - 1.128_637_1;
+    let large = (1.0 - exp(q * a)).copysign(x);
+    if size < 0.9 { small } else { large }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,7 +364,21 @@ mod tests {
     /// Name, function, the same in `f64`, bound.
     type Function = (&'static str, fn(f32) -> f32, fn(f64) -> f64, f64);
 
-    const FUNCTIONS: [Function; 3] = [
+    /// The error function by a series of positive terms (Abramowitz and Stegun 7.1.6).
+    fn exact_erf(x: f64) -> f64 {
+        let size = x.abs().min(7.0);
+        let (mut term, mut sum, mut n) = (size, size, 0.0);
+        while term > sum * 1e-18 {
+            n += 1.0;
+            term *= 2.0 * size * size / (2.0 * n + 1.0);
+            sum += term;
+        }
+        let erf = std::f64::consts::FRAC_2_SQRT_PI * (-size * size).exp() * sum;
+        erf.min(1.0).copysign(x)
+    }
+
+    const FUNCTIONS: [Function; 4] = [
+        ("erf", erf, exact_erf, 1.3),
         ("exp", exp, f64::exp, 1.1),
         (
             "sigmoid",

@@ -19,8 +19,13 @@
 //!
 //! This is the only crate of the workspace with `unsafe` code.
 
+mod aligned;
+mod bytes;
 mod conv;
 mod elementwise;
+mod floor;
+pub mod last;
+mod layer_norm;
 mod layout;
 mod loss;
 mod matmul;
@@ -36,13 +41,18 @@ mod softmax;
 mod testing;
 mod window;
 
+pub use aligned::Aligned;
+pub use bytes::{ByteLevel, byte_level};
 pub use conv::{ConvShape, conv, conv_grad_input, conv_grad_weight};
-pub use elementwise::{broadcast_zip, exp, map, sigmoid, tanh, zip_map, zip3_map};
+pub use elementwise::{broadcast_zip, erf, exp, map, sigmoid, tanh, zip_map, zip3_map};
+pub use floor::{peak_byte_ops, peak_flops, read_bandwidth};
+pub use layer_norm::{LayerNorm, layer_norm};
 pub use layout::{gather_rows, permute, scatter_add};
 pub use loss::{cross_entropy, cross_entropy_grad};
 pub use matmul::{MatRef, dense, matmul};
 pub use norm::{batch_norm, batch_norm_grad, batch_norm_train};
 pub use optim::{AdamStep, SgdStep, adam, scale, sgd, sum_of_squares};
+pub use parallel::{each, threads};
 pub use pool::{PoolShape, average_pool, average_pool_grad, max_pool, max_pool_grad};
 pub use reduce::{max_axis, min_axis, sum_axis};
 pub use simd::{Level, level};

@@ -24,6 +24,20 @@ pub(crate) fn for_each(n: usize, work: usize, f: impl Fn(usize) + Send + Sync) {
     }
 }
 
+/// Threads of the current pool.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Calls `f` with each of `items`, at the same time as far as there are threads. The calls may use the
+/// pool, too: a thread that is done helps those that are not.
+pub fn each<T: Send>(items: &mut [T], f: impl Fn(&mut T) + Send + Sync) {
+    match items {
+        [one] => f(one),
+        many => many.par_iter_mut().with_max_len(1).for_each(f),
+    }
+}
+
 /// Calls `f(i, chunk)` for each run of `chunk_len` elements of `y`; the last may be shorter.
 pub(crate) fn for_each_chunk<T: Send>(
     y: &mut [T],
@@ -137,16 +151,24 @@ fn with_buffer<R>(
 ///
 /// Whoever makes one promises that no two calls that may run at the same time touch the same
 /// element, and that the memory outlives them.
-#[derive(Clone, Copy)]
-pub(crate) struct SharedMut(*mut f32);
+#[derive(Debug)]
+pub(crate) struct SharedMut<T = f32>(*mut T);
+
+impl<T> Clone for SharedMut<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for SharedMut<T> {}
 
 // SAFETY: see the type: concurrent uses touch disjoint elements.
-unsafe impl Send for SharedMut {}
+unsafe impl<T: Send> Send for SharedMut<T> {}
 // SAFETY: as above.
-unsafe impl Sync for SharedMut {}
+unsafe impl<T: Send> Sync for SharedMut<T> {}
 
-impl SharedMut {
-    pub(crate) fn new(data: &mut [f32]) -> Self {
+impl<T> SharedMut<T> {
+    pub(crate) fn new(data: &mut [T]) -> Self {
         SharedMut(data.as_mut_ptr())
     }
 
@@ -154,7 +176,7 @@ impl SharedMut {
     ///
     /// # Safety
     /// `offset` is within the slice this was made of.
-    pub(crate) unsafe fn at(self, offset: usize) -> *mut f32 {
+    pub(crate) unsafe fn at(self, offset: usize) -> *mut T {
         // SAFETY: the caller stays within the slice.
         unsafe { self.0.add(offset) }
     }

@@ -68,13 +68,13 @@ impl PoolShape {
 
     /// Rows of the input that the windows of output row `oh` see.
     #[inline(always)]
-    fn rows(&self, oh: usize) -> Range<usize> {
+    pub(crate) fn rows(&self, oh: usize) -> Range<usize> {
         window(oh, self.h, self.kernel[0], self.stride[0], self.padding[0])
     }
 
     /// Columns of the input that the windows of output column `ow` see.
     #[inline(always)]
-    fn cols(&self, ow: usize) -> Range<usize> {
+    pub(crate) fn cols(&self, ow: usize) -> Range<usize> {
         window(ow, self.w, self.kernel[1], self.stride[1], self.padding[1])
     }
 

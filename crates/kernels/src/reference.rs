@@ -3,7 +3,7 @@
 //! Tests hold the kernels to these, and benchmarks print them beside. They take the same arguments
 //! and, like the kernels, overwrite their targets. They check nothing but what indexing checks.
 
-use crate::{ConvShape, MatRef, PoolShape};
+use crate::{ConvShape, LayerNorm, MatRef, PoolShape};
 
 /// Twin of [`crate::matmul()`].
 pub fn matmul(
@@ -390,6 +390,25 @@ pub fn moments(n: usize, c: usize, s: usize, x: &[f32]) -> (Vec<f64>, Vec<f64>) 
     let var = |j: usize| channel(j).map(|x| (x - mean[j]).powi(2)).sum::<f64>() / (n * s) as f64;
     let var = (0..c).map(var).collect();
     (mean, var)
+}
+
+/// Twin of [`crate::layer_norm()`].
+pub fn layer_norm(norm: LayerNorm<'_>, x: &[f32], added: Option<&[f32]>, y: &mut [f32]) {
+    let c = norm.gamma.len();
+    for row in 0..y.len() / c {
+        let at = |i: usize| {
+            let i = row * c + i;
+            f64::from(x[i]) + added.map_or(0.0, |a| f64::from(a[i]))
+        };
+        let mean = (0..c).map(at).sum::<f64>() / c as f64;
+        let variance = (0..c).map(|i| (at(i) - mean).powi(2)).sum::<f64>() / c as f64;
+        let root = (variance + f64::from(norm.epsilon)).sqrt();
+        for i in 0..c {
+            let normal = (at(i) - mean) / root;
+            let scaled = normal * f64::from(norm.gamma[i]) + f64::from(norm.beta[i]);
+            y[row * c + i] = scaled as f32;
+        }
+    }
 }
 
 /// Twin of [`crate::batch_norm_train`] without its statistics, in `f64` to the end so that

@@ -14,6 +14,8 @@ use std::sync::OnceLock;
 pub enum Level {
     /// Whatever the compiler assumes of the target.
     Portable,
+    /// 64-bit Arm, which always has NEON.
+    Neon,
     /// x86-64 with AVX2 and FMA.
     Avx2,
     /// x86-64 with AVX-512F, and AVX2 and FMA as well.
@@ -36,9 +38,19 @@ fn detect() -> Level {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn detect() -> Level {
+    Level::Neon
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn detect() -> Level {
     Level::Portable
+}
+
+/// Whether this CPU has a level: its best, or one that is part of that.
+fn has(at: Level) -> bool {
+    at == Level::Portable || at == level() || (at == Level::Avx2 && level() == Level::Avx512)
 }
 
 /// Runs `f`, compiled for AVX2 where the CPU has it.
@@ -76,11 +88,17 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// vectors. Compilers load all operands of a step first, so there must be registers for rows
     /// and columns beside the sums: with 4 by 6 of 32, two sums are spilled at each step.
     const DOT_TILE: [usize; 2];
+    /// Sums that registers hold beside a few operands.
+    const SUMS: usize;
 
     fn splat(self, x: f32) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`: one rounding where the CPU fuses, two on the portable path.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger of two; `b` where one is not a number.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller of two; `b` where one is not a number.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// Sum of the lanes, in a fixed order.
     fn sum(self, a: Self::V) -> f32;
 
@@ -144,7 +162,7 @@ pub(crate) trait WithSimd {
 /// Runs `work` with the vectors of a level this CPU has.
 #[inline]
 pub(crate) fn dispatch<W: WithSimd>(at: Level, work: W) -> W::Output {
-    assert!(at <= level(), "the processor does not have {at:?}");
+    assert!(has(at), "the processor does not have {at:?}");
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx2,fma")]
@@ -161,7 +179,12 @@ pub(crate) fn dispatch<W: WithSimd>(at: Level, work: W) -> W::Output {
             // SAFETY: the level is one this CPU has: AVX2 and FMA were detected.
             Level::Avx2 => return unsafe { avx2(work, x86::Avx2::new_unchecked()) },
             Level::Portable => {}
+            Level::Neon => unreachable!("asserted above: this is no Arm processor"),
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if at == Level::Neon {
+        return work.run(neon::Neon);
     }
     work.run(Portable)
 }
@@ -193,9 +216,9 @@ pub(crate) fn widths(at: Level) -> Widths {
 /// All levels this CPU has, for tests of the paths that are not taken by default.
 #[cfg(test)]
 pub(crate) fn levels() -> impl Iterator<Item = Level> {
-    [Level::Portable, Level::Avx2, Level::Avx512]
+    [Level::Portable, Level::Neon, Level::Avx2, Level::Avx512]
         .into_iter()
-        .filter(|&at| at <= level())
+        .filter(|&at| has(at))
 }
 
 /// Eight lanes that any compiler can map to what the target has. Not fused.
@@ -207,6 +230,7 @@ impl Simd for Portable {
     const LANES: usize = 8;
     const TILE: [usize; 2] = [4, 2];
     const DOT_TILE: [usize; 2] = [2, 3];
+    const SUMS: usize = 8;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -221,6 +245,16 @@ impl Simd for Portable {
     #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
     }
 
     #[inline(always)]
@@ -252,7 +286,7 @@ impl Simd for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(crate) mod x86 {
     use std::arch::x86_64::*;
     use std::ops::Range;
 
@@ -285,6 +319,7 @@ mod x86 {
         const LANES: usize = 8;
         const TILE: [usize; 2] = [4, 3];
         const DOT_TILE: [usize; 2] = [3, 3];
+        const SUMS: usize = 12;
 
         #[inline(always)]
         fn splat(self, x: f32) -> __m256 {
@@ -302,6 +337,18 @@ mod x86 {
         fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
             // SAFETY: the token says the CPU has FMA.
             unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn max(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: the token says the CPU has AVX2.
+            unsafe { _mm256_max_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn min(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: the token says the CPU has AVX2.
+            unsafe { _mm256_min_ps(a, b) }
         }
 
         #[inline(always)]
@@ -363,6 +410,7 @@ mod x86 {
         const LANES: usize = 16;
         const TILE: [usize; 2] = [8, 3];
         const DOT_TILE: [usize; 2] = [4, 5];
+        const SUMS: usize = 28;
 
         #[inline(always)]
         fn splat(self, x: f32) -> __m512 {
@@ -380,6 +428,18 @@ mod x86 {
         fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
             // SAFETY: the token says the CPU has AVX-512F.
             unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn max(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: the token says the CPU has AVX-512F.
+            unsafe { _mm512_max_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn min(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: the token says the CPU has AVX-512F.
+            unsafe { _mm512_min_ps(a, b) }
         }
 
         #[inline(always)]
@@ -412,6 +472,159 @@ mod x86 {
             // SAFETY: the token says the CPU has AVX-512F; lanes outside the mask are not read,
             // and the caller grants those inside.
             unsafe { _mm512_maskz_loadu_ps(mask as __mmask16, p) }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon {
+    use std::arch::aarch64::*;
+    use std::ops::Range;
+
+    use super::Simd;
+
+    /// NEON, which every 64-bit Arm processor has.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Neon;
+
+    impl Simd for Neon {
+        type V = float32x4_t;
+        const LANES: usize = 4;
+        const TILE: [usize; 2] = [6, 3];
+        const DOT_TILE: [usize; 2] = [4, 4];
+        const SUMS: usize = 24;
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> float32x4_t {
+            // SAFETY: 64-bit Arm has NEON.
+            unsafe { vdupq_n_f32(x) }
+        }
+
+        #[inline(always)]
+        fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            // SAFETY: 64-bit Arm has NEON.
+            unsafe { vaddq_f32(a, b) }
+        }
+
+        #[inline(always)]
+        fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+            // SAFETY: 64-bit Arm has NEON.
+            unsafe { vfmaq_f32(c, a, b) }
+        }
+
+        #[inline(always)]
+        fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            // SAFETY: 64-bit Arm has NEON. Not `vmaxq`, which gives NaN for either.
+            unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
+        }
+
+        #[inline(always)]
+        fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            // SAFETY: 64-bit Arm has NEON.
+            unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
+        }
+
+        #[inline(always)]
+        fn sum(self, a: float32x4_t) -> f32 {
+            // SAFETY: 64-bit Arm has NEON.
+            unsafe { vaddvq_f32(a) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(self, p: *const f32) -> float32x4_t {
+            // SAFETY: 64-bit Arm has NEON; the caller grants the reads.
+            unsafe { vld1q_f32(p) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32, v: float32x4_t) {
+            // SAFETY: 64-bit Arm has NEON; the caller grants the writes.
+            unsafe { vst1q_f32(p, v) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> float32x4_t {
+            let mut v = [0.0; 4];
+            for i in lanes {
+                // SAFETY: the caller grants this read.
+                v[i] = unsafe { p.wrapping_add(i).read() };
+            }
+            // SAFETY: 64-bit Arm has NEON; the array has four lanes.
+            unsafe { vld1q_f32(v.as_ptr()) }
+        }
+    }
+
+    impl crate::bytes::Bytes for Neon {
+        type I = int32x4_t;
+        type W = int8x16_t;
+
+        #[inline(always)]
+        fn zero(self) -> int32x4_t {
+            // SAFETY: 64-bit Arm has NEON.
+            unsafe { vdupq_n_s32(0) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_weights(self, p: *const i8) -> int8x16_t {
+            // SAFETY: 64-bit Arm has NEON; the caller grants the reads.
+            unsafe { vld1q_s8(p) }
+        }
+
+        #[inline(always)]
+        fn dot(self, sums: int32x4_t, x: u32, w: int8x16_t) -> int32x4_t {
+            // SAFETY: 64-bit Arm has NEON. Bytes are widened to 16 bits, so products of 32 bits and
+            // sums of four of them are exact.
+            unsafe {
+                let x = vreinterpret_u8_u32(vdup_n_u32(x));
+                let x = vget_low_s16(vreinterpretq_s16_u16(vmovl_u8(x)));
+                let (low, high) = (vmovl_s8(vget_low_s8(w)), vmovl_s8(vget_high_s8(w)));
+                let a = vmull_s16(vget_low_s16(low), x);
+                let b = vmull_s16(vget_high_s16(low), x);
+                let c = vmull_s16(vget_low_s16(high), x);
+                let d = vmull_s16(vget_high_s16(high), x);
+                vaddq_s32(sums, vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn load_bytes(self, p: *const u8) -> int32x4_t {
+            // SAFETY: the caller grants reads of four bytes.
+            let x = unsafe { p.cast::<[u8; 4]>().read() }.map(i32::from);
+            // SAFETY: 64-bit Arm has NEON; the array has four lanes.
+            unsafe { vld1q_s32(x.as_ptr()) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_integers(self, p: *const i32) -> int32x4_t {
+            // SAFETY: 64-bit Arm has NEON; the caller grants the reads.
+            unsafe { vld1q_s32(p) }
+        }
+
+        #[inline(always)]
+        fn integer_mul_add(self, a: int32x4_t, b: int32x4_t, c: int32x4_t) -> int32x4_t {
+            // SAFETY: 64-bit Arm has NEON.
+            unsafe { vmlaq_s32(c, a, b) }
+        }
+
+        #[inline(always)]
+        fn splat_integer(self, x: i32) -> int32x4_t {
+            // SAFETY: 64-bit Arm has NEON.
+            unsafe { vdupq_n_s32(x) }
+        }
+
+        #[inline(always)]
+        fn to_floats(self, a: int32x4_t) -> float32x4_t {
+            // SAFETY: 64-bit Arm has NEON.
+            unsafe { vcvtq_f32_s32(a) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_bytes(self, p: *mut u8, a: float32x4_t, zero: int32x4_t) {
+            let mut bytes = [0i32; 4];
+            // SAFETY: 64-bit Arm has NEON; the array has four lanes. Halves go to even.
+            unsafe { vst1q_s32(bytes.as_mut_ptr(), vaddq_s32(vcvtnq_s32_f32(a), zero)) };
+            // SAFETY: the caller grants writes of four bytes.
+            unsafe { p.cast::<[u8; 4]>().write(bytes.map(|b| b as u8)) };
         }
     }
 }

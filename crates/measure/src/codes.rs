@@ -79,6 +79,12 @@ impl Coded {
         }
     }
 
+    /// The codes as bytes, that of missing cells included; nothing when they do not fit.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let bytes = self.codes.iter().map(|&c| u8::try_from(c));
+        bytes.collect::<Result<_, _>>().unwrap_or_default()
+    }
+
     /// The same column with at most `bins` values, of about equal shares, order kept. Columns that
     /// have no more are not changed.
     pub(crate) fn coarse(self, bins: u32) -> Coded {

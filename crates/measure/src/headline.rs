@@ -39,7 +39,11 @@ pub(crate) fn headline(
     draws: Draws,
 ) -> (Vec<Figure>, Option<Headline>) {
     let weighed: Vec<Weighed> = methods.iter().map(|m| m.weigh(problem, draws)).collect();
-    let headline = least(&weighed, draws.permutations);
+    let one_class = problem.class_counts().iter().filter(|c| **c > 0).count() < 2;
+    let headline = match one_class {
+        true => None,
+        false => least(&weighed, draws.permutations),
+    };
     (weighed.into_iter().map(|w| w.figure).collect(), headline)
 }
 

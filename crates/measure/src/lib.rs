@@ -36,6 +36,7 @@ mod features;
 mod figure;
 mod forest;
 mod headline;
+mod learning;
 mod linear;
 mod method;
 mod neighbour;
@@ -65,6 +66,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use expected::{Expected, ModelScore};
 pub use figure::{Figure, Interval, Origin};
 pub use headline::Headline;
+pub use learning::RowsNeeded;
 pub use neighbour::LeaveOneOut;
 pub use network::{
     Alternative, Ground, LayerCapacity, NetworkCapacity, dense_capacity, network_capacity,
@@ -72,7 +74,7 @@ pub use network::{
 pub use null::Permuted;
 pub use partial::Partial;
 pub use problem::{Facts, Problem};
-pub use progression::{Point, Progression, RowsNeeded, Verdict};
+pub use progression::{Point, Progression, Verdict};
 pub use projection::{Candidate, ProjectionSort, projection_sort};
 pub use ranking::Ranked;
 pub use ruler::Ruler;
@@ -101,6 +103,8 @@ pub struct Options {
     pub max_null_cells: usize,
     /// Most rows for which the tree tries every cut; numbers are put into 256 bins beyond.
     pub exact_rows: usize,
+    /// Folds of the cross-validation that prunes the tree, 0 or 2 and more; nothing is pruned with 0.
+    pub folds: usize,
 }
 
 impl Default for Options {
@@ -113,6 +117,7 @@ impl Default for Options {
             max_cells: 3_000_000,
             max_null_cells: 1_000_000,
             exact_rows: 100_000,
+            folds: tree::FOLDS,
         }
     }
 }
@@ -158,6 +163,7 @@ fn tree_limits(options: &Options) -> tree::Limits {
         max_cells: options.max_cells,
         null_cells: options.max_null_cells,
         exact_rows: options.exact_rows,
+        folds: options.folds,
         draws: options.permutations,
         seed: options.seed,
     }

@@ -185,6 +185,7 @@ fn passed(op: &Op, inputs: &[ValueId], reach: &[Reach]) -> Reach {
     let mut known = inputs.iter().map(|v| reach[v.index()]);
     match op {
         Op::Binary(_)
+        | Op::Quantize(_)
         | Op::Logic(_)
         | Op::Select(_)
         | Op::Index(_)
@@ -237,6 +238,7 @@ fn own_weights<'a>(graph: &'a Graph, op: &Op, inputs: &[ValueId]) -> Vec<&'a Wei
         | Op::Cumulative(_)
         | Op::Resample(_)
         | Op::Window(_)
+        | Op::Quantize(_)
         | Op::Find(_)
         | Op::Loss(_) => false,
     };

@@ -108,7 +108,8 @@ impl Problem {
     /// The problem of predicting the column `target` of a table.
     ///
     /// Text is classes, and so are up to 20 distinct whole numbers. Rows without a target are left
-    /// out and counted. One class is allowed: there is nothing to learn then.
+    /// out and counted. One class is allowed: there is nothing to learn then, and where no other column
+    /// is left, those that do not vary stay.
     ///
     /// Errs with [`ErrorKind::NotClasses`] when the target is a number or nearly all its texts are
     /// different; with [`ErrorKind::Column`] when a name is unknown or no column is left; with
@@ -137,6 +138,14 @@ impl Problem {
                 None => problem.columns.push(column),
                 Some(reason) => problem.left_out.push(Hidden { column, reason }),
             }
+        }
+        if problem.columns.is_empty() && problem.classes.len() == 1 {
+            // Where there is nothing to tell apart, columns that tell nothing apart are no worse.
+            let dropped = |h: &Hidden| h.reason == Reason::Dropped;
+            let (left_out, back): (Vec<Hidden>, Vec<Hidden>) =
+                problem.left_out.into_iter().partition(dropped);
+            problem.columns = back.into_iter().map(|h| h.column).collect();
+            problem.left_out = left_out;
         }
         if problem.columns.is_empty() {
             let left_out = problem.left_out();
@@ -359,17 +368,14 @@ impl Groups {
     pub(crate) fn of(coded: &[Coded], n: usize) -> Groups {
         let mut of = vec![0u32; n];
         let mut count = n.min(1);
-        let mut seen = std::collections::HashMap::<(u32, u32), u32>::new();
         for column in coded {
             if count == n {
                 break;
             }
-            seen.clear();
-            for (group, &code) in of.iter_mut().zip(&column.codes) {
-                let next = seen.len() as u32;
-                *group = *seen.entry((*group, code)).or_insert(next);
-            }
-            count = seen.len();
+            let values = u64::from(column.n_values) + 1;
+            let key = |(&group, &code): (&u32, &u32)| u64::from(group) * values + u64::from(code);
+            let keys: Vec<u64> = of.iter().zip(&column.codes).map(key).collect();
+            count = number(&keys, count * values as usize, &mut of);
         }
         Groups { of, count }
     }
@@ -401,6 +407,37 @@ impl Groups {
         let agreed = self.consensus(labels, &rows, classes);
         agreed.iter().zip(labels).filter(|(a, b)| a == b).count()
     }
+}
+
+/// Numbers equal keys, which are below `end`, in the order in which they come; returns how many differ.
+fn number(keys: &[u64], end: usize, numbers: &mut [u32]) -> usize {
+    let mut next = 0;
+    let mut of = |number: &mut u32| {
+        if *number == u32::MAX {
+            *number = next;
+            next += 1;
+        }
+        *number
+    };
+    if end <= 4 * keys.len() {
+        let mut seen = vec![u32::MAX; end];
+        for (number, &key) in numbers.iter_mut().zip(keys) {
+            *number = of(&mut seen[key as usize]);
+        }
+        return next as usize;
+    }
+    // A table of places with linear probing, twice as large as it will be full.
+    let bits = (2 * keys.len()).next_power_of_two().trailing_zeros();
+    let mut seen = vec![(0u64, u32::MAX); 1 << bits];
+    for (number, &key) in numbers.iter_mut().zip(keys) {
+        let mut at = (crate::random::hash(0, key) >> (64 - bits)) as usize;
+        while seen[at].1 != u32::MAX && seen[at].0 != key {
+            at = (at + 1) & (seen.len() - 1);
+        }
+        seen[at].0 = key;
+        *number = of(&mut seen[at].1);
+    }
+    next as usize
 }
 
 fn is_identifier(reason: Reason) -> bool {

@@ -8,12 +8,12 @@
 use rayon::prelude::*;
 
 use crate::figure::{Interval, jackknife, spread};
-use crate::forest::{Binned, Forest, bits};
 use crate::headline::Headline;
+use crate::learning::{RowsNeeded, learning_curve, rows_needed, still_falling};
 use crate::method::{Draws, subset};
 use crate::null::{Permuted, moments, quantile, shuffled};
 use crate::problem::Problem;
-use crate::random::{Stream, hash, sample};
+use crate::random::sample;
 use crate::tree::Trunk;
 
 /// Shares of the rows.
@@ -22,15 +22,6 @@ pub const FRACTIONS: [f64; 6] = [0.05, 0.1, 0.2, 0.4, 0.8, 1.0];
 const SLOPE_FROM: f64 = 0.2;
 /// Fewest rows of a subset.
 const FEWEST_ROWS: usize = 10;
-/// Trees of a forest of the learning curve.
-const TREES: usize = 24;
-/// Most rows that a forest of the learning curve is fitted on, and scored on.
-const MOST_ROWS: usize = 20_000;
-const MOST_SCORED: usize = 4_000;
-/// Furthest the learning curve is extended, as a factor of the rows.
-const FURTHEST: f64 = 10.0;
-/// Share of what could still be gained that may be left when the rows are enough.
-const LEFT_OVER: f64 = 0.1;
 
 /// One share of the rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,19 +78,6 @@ impl Verdict {
     }
 }
 
-/// Rows until 90 % of what more rows could bring is there.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RowsNeeded {
-    /// Rows in all; None when that is beyond ten times the rows that there are.
-    pub rows: Option<f64>,
-    /// 90 % band from the subsets; an end beyond ten times the rows is there, at ten times.
-    pub interval: Interval,
-    /// Bits a row that stay open with any number of rows, by the fitted curve.
-    pub floor_bits: f64,
-    /// Ten times the rows: how far the curve is extended at most.
-    pub furthest: f64,
-}
-
 /// The progression.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progression {
@@ -116,6 +94,8 @@ pub struct Progression {
     pub slope_interval: Option<Interval>,
     /// How many rows would be enough; None when the curve cannot be fitted.
     pub needed: Option<RowsNeeded>,
+    /// Whether the last doubling of the rows left fewer bits open, by more than chance.
+    pub still_falling: bool,
 }
 
 /// The progression of a problem on at most `max_rows` rows. `null`: splits with shuffled labels, where
@@ -197,7 +177,8 @@ pub(crate) fn progression(
         subsets: runs.len(),
         slope,
         slope_interval,
-        needed: needed(&fractions, &losses, &bare),
+        still_falling: still_falling(&losses),
+        needed: rows_needed(&fractions, &losses, &bare),
         points,
     }
 }
@@ -269,152 +250,6 @@ fn log_slope(points: &[(f64, f64)]) -> Option<f64> {
     (xx > 0.0).then(|| xy / xx)
 }
 
-/// Bits a row left open on the other rows, for each share below 1 and each subset.
-fn learning_curve(problem: &Problem, fractions: &[f64], draws: Draws) -> Vec<Vec<f64>> {
-    let binned = Binned::new(problem);
-    let (n, k) = (problem.rows(), problem.classes.len());
-    let all: Vec<usize> = (0..n).collect();
-    let runs = draws.subsets.min(10);
-    let one = |fraction: f64, which: usize| {
-        let part = subset(&all, draws.seed, which, fraction);
-        let mut inside = vec![false; n];
-        part.iter().for_each(|&r| inside[r] = true);
-        let seed = hash(draws.seed, 3000 + which as u64);
-        let mut fitted: Vec<u32> = part.into_iter().map(|r| r as u32).collect();
-        Stream::new(seed, 2).shuffle(&mut fitted);
-        fitted.truncate(MOST_ROWS);
-        let mut rest: Vec<u32> = (0..n as u32).filter(|&r| !inside[r as usize]).collect();
-        Stream::new(seed, 1).shuffle(&mut rest);
-        rest.truncate(MOST_SCORED);
-        if fitted.len() < FEWEST_ROWS || rest.is_empty() {
-            return None;
-        }
-        let forest = Forest::fit(&binned, &fitted, &problem.labels, TREES, seed);
-        let predicted = forest.predict(&binned, &rest);
-        Some(bits(&predicted, &rest, &problem.labels, k) / rest.len() as f64)
-    };
-    let of = |&fraction: &f64| match fraction < 1.0 {
-        true => (0..runs)
-            .into_par_iter()
-            .filter_map(|w| one(fraction, w))
-            .collect(),
-        false => Vec::new(),
-    };
-    fractions.iter().map(of).collect()
-}
-
-/// `a + b n^-c`.
-#[derive(Clone, Copy)]
-struct Curve {
-    a: f64,
-    b: f64,
-    c: f64,
-}
-
-impl Curve {
-    /// Least squares over a grid of `c`; `a` and `b` are not negative.
-    fn fit(points: &[(f64, f64)]) -> Curve {
-        let mut best = (
-            f64::INFINITY,
-            Curve {
-                a: 0.0,
-                b: 0.0,
-                c: 1.0,
-            },
-        );
-        for step in 1..=30 {
-            let c = f64::from(step) * 0.05;
-            let x: Vec<f64> = points.iter().map(|p| p.0.powf(-c)).collect();
-            let n = points.len() as f64;
-            let (mx, my) = (
-                x.iter().sum::<f64>() / n,
-                points.iter().map(|p| p.1).sum::<f64>() / n,
-            );
-            let xy: f64 = x
-                .iter()
-                .zip(points)
-                .map(|(x, p)| (x - mx) * (p.1 - my))
-                .sum();
-            let xx: f64 = x.iter().map(|x| (x - mx).powi(2)).sum();
-            let mut b = if xx > 0.0 { (xy / xx).max(0.0) } else { 0.0 };
-            let mut a = my - b * mx;
-            if a < 0.0 {
-                a = 0.0;
-                let own: f64 = x.iter().zip(points).map(|(x, p)| x * p.1).sum();
-                b = own / x.iter().map(|x| x * x).sum::<f64>();
-            }
-            let error = x
-                .iter()
-                .zip(points)
-                .map(|(x, p)| (a + b * x - p.1).powi(2))
-                .sum::<f64>();
-            if error < best.0 {
-                best = (error, Curve { a, b, c });
-            }
-        }
-        best.1
-    }
-
-    /// Rows at which `left` bits above the floor are left.
-    fn rows_at(&self, left: f64) -> f64 {
-        if self.b <= 0.0 || left <= 0.0 {
-            return if self.b <= 0.0 { 0.0 } else { f64::INFINITY };
-        }
-        (self.b / left).powf(1.0 / self.c)
-    }
-}
-
-/// Rows at which nine tenths of what rows can bring over the entropy of the labels is there.
-fn needed(fractions: &[f64], losses: &[Vec<f64>], problem: &Problem) -> Option<RowsNeeded> {
-    let n = problem.rows() as f64;
-    let entropy = crate::bits::entropy_bits(&problem.class_counts());
-    let used: Vec<usize> = (0..fractions.len())
-        .filter(|&i| losses[i].len() >= 3)
-        .collect();
-    if used.len() < 4 {
-        return None;
-    }
-    let solve = |pick: &dyn Fn(usize) -> f64| {
-        let at = |&i: &usize| ((fractions[i] * n).min(MOST_ROWS as f64), pick(i));
-        let curve = Curve::fit(&used.iter().map(at).collect::<Vec<_>>());
-        (
-            curve.rows_at(LEFT_OVER * (entropy - curve.a).max(0.0)),
-            curve,
-        )
-    };
-    let (rows, curve) = solve(&|i| moments(&losses[i]).0);
-    if curve.a >= entropy {
-        return None;
-    }
-    let furthest = FURTHEST * n;
-    let mut draws: Vec<f64> = (0..100)
-        .map(|draw| {
-            let mut stream = Stream::new(hash(77, draw), 0);
-            let count = losses[used[0]].len();
-            let picked: Vec<usize> = (0..count).map(|_| stream.below(count)).collect();
-            let mean = |i: usize| {
-                let values: Vec<f64> = picked
-                    .iter()
-                    .filter_map(|&p| losses[i].get(p))
-                    .copied()
-                    .collect();
-                moments(&values).0
-            };
-            solve(&mean).0.min(furthest)
-        })
-        .collect();
-    draws.sort_by(f64::total_cmp);
-    Some(RowsNeeded {
-        rows: (rows <= furthest).then_some(rows),
-        interval: Interval {
-            low: quantile(&draws, 0.05),
-            high: quantile(&draws, 0.95),
-        },
-        floor_bits: curve.a,
-        furthest,
-    })
-}
-
 impl Progression {
     /// The verdict, with the headline, which says whether there is anything to learn.
     pub fn verdict(&self, headline: Option<&Headline>) -> Verdict {
@@ -425,9 +260,11 @@ impl Progression {
             return Verdict::NoEvidence;
         }
         let rows = self.rows as f64;
-        let more = self
-            .needed
-            .is_some_and(|n| n.rows.is_none_or(|needed| needed > rows));
+        let more = match self.needed {
+            Some(n) if n.told => n.rows.is_none_or(|needed| needed > rows),
+            Some(_) => self.still_falling,
+            None => false,
+        };
         match self.slope {
             None => Verdict::RuleFound,
             Some(slope) if slope <= 0.2 => Verdict::RuleFound,
@@ -470,29 +307,6 @@ mod tests {
                 "{p:?}"
             );
         }
-    }
-
-    #[test]
-    fn a_learning_curve_says_how_many_rows() {
-        // 0.4 + 3 / sqrt(n): of the 0.6 bits there are to gain, 0.06 are left at 2500 rows.
-        let at = |n: f64| (n, 0.4 + 3.0 / n.sqrt());
-        let curve = Curve::fit(&[at(50.0), at(100.0), at(200.0), at(400.0), at(800.0)]);
-        assert!((curve.a - 0.4).abs() < 0.01 && (curve.c - 0.5).abs() < 0.03);
-        assert!(
-            (curve.rows_at(0.06) / 2500.0 - 1.0).abs() < 0.1,
-            "{}",
-            curve.rows_at(0.06)
-        );
-        // A flat curve needs no rows at all.
-        let flat = Curve::fit(&[(10.0, 0.5), (20.0, 0.5), (40.0, 0.5)]);
-        assert_eq!(flat.rows_at(0.1), 0.0);
-        let p = rule(7, 1200, 3, 10);
-        let found = progression(&p, 10_000, None, DRAWS).needed.unwrap();
-        assert!(found.interval.low <= found.interval.high);
-        assert!(
-            found.floor_bits > 0.2,
-            "a tenth of the labels is noise: {found:?}"
-        );
     }
 
     #[test]

@@ -38,6 +38,12 @@ impl Error {
         self
     }
 
+    /// Says of what part of the input the message speaks.
+    pub(crate) fn within(mut self, part: &str) -> Error {
+        self.message = format!("{} (in {part})", self.message);
+        self
+    }
+
     /// What kind of error this is.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bantam_core::op::control::{repeat, truth};
 use bantam_core::op::{Control, Type};
 use bantam_core::{DType, Data, Element, Graph, Op, Tensor};
+use bantam_kernels::Aligned;
 
 use crate::kernel::{self, View};
-use crate::plan::{Place, Step};
+use crate::layer::{Layer, Source, Target};
+use crate::plan::{Place, Step, Work};
+use crate::slices::Slices;
 use crate::{Error, ErrorKind, Plan, Result};
 
 /// Runs a plan as often as wanted. Each executor has buffers of its own; the plan is shared.
@@ -16,10 +20,19 @@ use crate::{Error, ErrorKind, Plan, Result};
 pub struct Executor {
     plan: Arc<Plan>,
     slots: Vec<Data>,
+    images: Vec<Aligned<f32>>,
+    bytes: Vec<Aligned<u8>>,
     late: Vec<Tensor>,
+    /// First element of the batch that is worked on, where the batch is run in slices.
+    first: usize,
+    /// What runs the slices of a batch, and what they made.
+    slices: Option<Slices>,
     /// Executors of graphs inside nodes, by the step and which of its graphs.
     inner: HashMap<(usize, u8), Vec<Executor>>,
 }
+
+/// The data of a value of which only the type is read.
+static NOTHING: Data = Data::U8(Vec::new());
 
 /// Most executors kept for one graph inside a node; further input types take the oldest's place.
 const MAX_INNER: usize = 8;
@@ -34,10 +47,18 @@ impl Executor {
             .map(|s| Data::zeros(s.dtype, s.len))
             .collect();
         let late = vec![Tensor::zeros(DType::U8, &[0]); plan.n_late];
+        let images = plan.images.iter().map(|&len| Aligned::zeros(len));
+        let images = images.collect();
+        let bytes = plan.bytes.iter().map(|&len| Aligned::zeros(len)).collect();
+        let slices = plan.slices.as_ref().map(|s| Slices::new(s, &plan));
         Executor {
             plan,
             slots,
+            images,
+            bytes,
             late,
+            first: 0,
+            slices,
             inner: HashMap::new(),
         }
     }
@@ -53,41 +74,9 @@ impl Executor {
     /// a label that is no class.
     pub fn run<'a>(&'a mut self, inputs: &'a [&'a Tensor]) -> Result<Outputs<'a>> {
         self.check(inputs)?;
-        let plan = Arc::clone(&self.plan);
-        let mut outputs: Vec<(Data, &Type)> = Vec::new();
-        for (number, step) in plan.steps.iter().enumerate() {
-            if step
-                .outputs
-                .iter()
-                .any(|(place, _)| matches!(place, Place::Late(_)))
-            {
-                self.run_late(number, step, inputs)
-                    .map_err(|e| e.at(&step.name))?;
-                continue;
-            }
-            let slots = || {
-                step.outputs.iter().map(|(place, _)| match place {
-                    Place::Slot(slot) => *slot,
-                    _ => unreachable!("a value of a known type has a buffer"),
-                })
-            };
-            for (slot, (_, t)) in slots().zip(&step.outputs) {
-                let data = std::mem::replace(&mut self.slots[slot], Data::U8(Vec::new()));
-                outputs.push((data, t.as_ref().expect("a known type")));
-            }
-            let views: Vec<View> = step
-                .inputs
-                .iter()
-                .map(|(place, t)| View {
-                    data: self.data(inputs, *place),
-                    t: t.as_ref().expect("a known type needs known types"),
-                })
-                .collect();
-            let result = kernel::run(&step.op, &views, &mut outputs);
-            for (slot, (data, _)) in slots().zip(outputs.drain(..)) {
-                self.slots[slot] = data;
-            }
-            result.map_err(|e| e.at(&step.name))?;
+        match &mut self.slices {
+            Some(slices) => slices.run(inputs)?,
+            None => self.steps(inputs)?,
         }
         Ok(Outputs {
             executor: self,
@@ -95,15 +84,158 @@ impl Executor {
         })
     }
 
+    /// Runs the steps on the elements of a batch from `first` on.
+    pub(crate) fn run_from(&mut self, first: usize, inputs: &[&Tensor]) -> Result<()> {
+        self.first = first;
+        self.steps(inputs)
+    }
+
+    fn steps(&mut self, inputs: &[&Tensor]) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        let mut outputs: Vec<(Data, &Type)> = Vec::new();
+        for (number, step) in plan.steps.iter().enumerate() {
+            self.step(number, step, inputs, &mut outputs)
+                .map_err(|e| e.at(&step.name))?;
+        }
+        Ok(())
+    }
+
+    /// Runs the graph as [`Executor::run`] does and tells how long each step took, in the order of
+    /// [`Plan::steps`]. Of a batch in slices it runs one after the other and tells the sums.
+    pub fn profile(&mut self, inputs: &[&Tensor]) -> Result<Vec<Duration>> {
+        self.check(inputs)?;
+        match &mut self.slices {
+            Some(slices) => slices.profile(inputs),
+            None => self.profile_from(0, inputs),
+        }
+    }
+
+    /// As [`Executor::profile`], of the elements of a batch from `first` on.
+    pub(crate) fn profile_from(
+        &mut self,
+        first: usize,
+        inputs: &[&Tensor],
+    ) -> Result<Vec<Duration>> {
+        self.first = first;
+        let plan = Arc::clone(&self.plan);
+        let mut outputs = Vec::new();
+        let mut times = Vec::with_capacity(plan.steps.len());
+        for (number, step) in plan.steps.iter().enumerate() {
+            let start = Instant::now();
+            self.step(number, step, inputs, &mut outputs)
+                .map_err(|e| e.at(&step.name))?;
+            times.push(start.elapsed());
+        }
+        Ok(times)
+    }
+
+    /// Runs one step; `outputs` is scratch, empty before and after.
+    fn step<'p>(
+        &mut self,
+        number: usize,
+        step: &'p Step,
+        inputs: &[&Tensor],
+        outputs: &mut Vec<(Data, &'p Type)>,
+    ) -> Result<()> {
+        let op = match &step.work {
+            Work::Layer(layer) => {
+                self.layer(layer, step, inputs);
+                return Ok(());
+            }
+            Work::Op(op) => op,
+        };
+        let is_late = |(place, _): &(Place, _)| matches!(place, Place::Late(_));
+        if step.outputs.iter().any(is_late) {
+            return self.run_late(number, op, step, inputs);
+        }
+        let slots = || {
+            step.outputs.iter().map(|(place, _)| match place {
+                Place::Slot(slot) => *slot,
+                _ => unreachable!("a value of a known type has a buffer"),
+            })
+        };
+        for (slot, (_, t)) in slots().zip(&step.outputs) {
+            let data = std::mem::replace(&mut self.slots[slot], Data::U8(Vec::new()));
+            outputs.push((data, t.as_ref().expect("a known type")));
+        }
+        let views: Vec<View> = step
+            .inputs
+            .iter()
+            .map(|(place, t)| {
+                let t = t.as_ref().expect("a known type needs known types");
+                self.view(inputs, *place, t)
+            })
+            .collect();
+        let result = kernel::run(op, &views, outputs);
+        for (slot, (data, _)) in slots().zip(outputs.drain(..)) {
+            self.slots[slot] = data;
+        }
+        result
+    }
+
+    /// Runs a layer: its one output is taken out of the executor meanwhile.
+    fn layer(&mut self, layer: &Layer, step: &Step, inputs: &[&Tensor]) {
+        let read = |executor: &Executor, y: Target| {
+            let mut values = step
+                .inputs
+                .iter()
+                .map(|(place, _)| executor.source(inputs, *place));
+            let first = values.next().expect("a layer reads something");
+            layer.run(first, values.next(), y);
+        };
+        match step.outputs[0].0 {
+            Place::Image(i) => {
+                let mut y = std::mem::take(&mut self.images[i]);
+                read(self, Target::Floats(&mut y));
+                self.images[i] = y;
+            }
+            Place::Bytes(i) => {
+                let mut y = std::mem::take(&mut self.bytes[i]);
+                read(self, Target::Bytes(&mut y));
+                self.bytes[i] = y;
+            }
+            Place::Slot(i) => {
+                let mut data = std::mem::replace(&mut self.slots[i], Data::U8(Vec::new()));
+                let y = f32::slice_mut(&mut data).expect("layers make floats");
+                read(self, Target::Floats(y));
+                self.slots[i] = data;
+            }
+            _ => unreachable!("a layer writes to a buffer"),
+        }
+    }
+
+    fn source<'a>(&'a self, inputs: &'a [&Tensor], place: Place) -> Source<'a> {
+        match place {
+            Place::Image(i) => Source::Floats(&self.images[i]),
+            Place::Bytes(i) => Source::Bytes(&self.bytes[i]),
+            _ => {
+                let floats = f32::slice(self.data(inputs, place));
+                let floats = floats.expect("layers read floats");
+                Source::Floats(&floats[self.start(place)..])
+            }
+        }
+    }
+
+    /// Element of a value's data with which its values begin: inputs are of the whole batch.
+    fn start(&self, place: Place) -> usize {
+        match place {
+            Place::Input(i) if self.first > 0 => {
+                let t = &self.plan.inputs[i];
+                self.first * (t.len() / t.shape[0])
+            }
+            _ => 0,
+        }
+    }
+
     /// Runs a step whose output types are not known before.
-    fn run_late(&mut self, number: usize, step: &Step, inputs: &[&Tensor]) -> Result<()> {
+    fn run_late(&mut self, number: usize, op: &Op, step: &Step, inputs: &[&Tensor]) -> Result<()> {
         let arguments: Vec<Tensor> = step
             .inputs
             .iter()
             .map(|(p, t)| self.value(inputs, *p, t))
             .collect();
         let refs: Vec<&Tensor> = arguments.iter().collect();
-        let results = match &step.op {
+        let results = match op {
             Op::Control(Control::If { then, otherwise }) => {
                 let (graph, which) = if truth(refs[0])? {
                     (then, 0)
@@ -160,15 +292,26 @@ impl Executor {
         Ok((0..outputs.len()).map(|i| outputs.tensor(i)).collect())
     }
 
+    /// Output `i` of the last run.
+    pub(crate) fn output<'a>(&'a self, i: usize, inputs: &'a [&'a Tensor]) -> View<'a> {
+        let (place, t) = &self.plan.outputs[i];
+        let t = t.as_ref().expect("slices have known types");
+        self.view(inputs, *place, t)
+    }
+
+    fn view<'a>(&'a self, inputs: &[&'a Tensor], place: Place, t: &'a Type) -> View<'a> {
+        View {
+            data: self.data(inputs, place),
+            t,
+            start: self.start(place),
+        }
+    }
+
     /// A copy of a value.
     fn value(&self, inputs: &[&Tensor], place: Place, t: &Option<Type>) -> Tensor {
         match (place, t) {
             (Place::Late(i), _) => self.late[i].clone(),
-            (_, Some(t)) => View {
-                data: self.data(inputs, place),
-                t,
-            }
-            .tensor(),
+            (_, Some(t)) => self.view(inputs, place, t).tensor(),
             (_, None) => unreachable!("only late values have unknown types"),
         }
     }
@@ -200,6 +343,11 @@ impl Executor {
             Place::Weight(i) => self.plan.weights[i].data(),
             Place::Slot(i) => &self.slots[i],
             Place::Late(i) => self.late[i].data(),
+            Place::Gathered(i) => &self.slices.as_ref().expect("there are slices").outputs[i],
+            Place::Nowhere => &NOTHING,
+            Place::Image(_) | Place::Bytes(_) => {
+                unreachable!("a plain value has a plain place")
+            }
         }
     }
 }

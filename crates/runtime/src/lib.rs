@@ -6,11 +6,17 @@
 //! crate knows nothing of files.
 #![forbid(unsafe_code)]
 
+mod chain;
 mod error;
 mod executor;
 mod kernel;
+mod layer;
 mod plan;
+mod slices;
+mod tune;
 
+pub use bantam_kernels::{Level, level, peak_byte_ops, peak_flops, read_bandwidth};
 pub use error::{Error, ErrorKind, Result};
 pub use executor::Executor;
-pub use plan::{Memory, Plan};
+pub use plan::{Memory, Plan, StepInfo};
+pub use tune::{Candidate, Choice, Choices};

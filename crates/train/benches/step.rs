@@ -24,9 +24,6 @@ use bantam_train::{
     Watch, fit, fresh,
 };
 
-#[path = "../../kernels/benches/kernels/peak.rs"]
-mod peak;
-
 const BATCH: usize = 128;
 /// Steps of an epoch; the data are this many batches.
 const STEPS_PER_EPOCH: usize = 16;
@@ -41,7 +38,7 @@ const LOSS: LossKind = LossKind::CrossEntropy {
 
 fn main() {
     let options = Options::parse();
-    let peak = peak::peak() * options.threads as f64;
+    let peak = bantam_kernels::peak_flops() / 1e9 * options.threads as f64;
     if !options.json {
         println!(
             "{:?}, {} thread(s), peak {peak:.0} GFLOP/s, batch {BATCH}, f32",

@@ -6,11 +6,11 @@ use std::path::Path;
 use bantam_core::schema::{InputSchema, Schema};
 use bantam_core::{Data, Tensor};
 use bantam_data::{
-    Dataset, Error, ErrorKind, MemorySource, ReadOptions, Result, Samples, Source, Target, Targets,
-    load, read_idx, read_npy, read_npz,
+    Dataset, Error, ErrorKind, MemorySource, ReadOptions, Result, Rng, Samples, Source, Target,
+    Targets, load, read_idx, read_npy, read_npz,
 };
 
-use super::{BATCH, PredictOptions, Predictor, Session, Summary, class_index};
+use super::{BATCH, Encoded, PredictOptions, Predictor, Session, Summary, class_index};
 use crate::watch::Observer;
 
 /// Answers the samples at `path`.
@@ -39,6 +39,44 @@ pub(super) fn predict(
         }
     }
     session.finish()
+}
+
+/// The samples at `path` as the network is fed with them: some of those for training, if there are, and
+/// those for test, or all.
+pub(super) fn encode(
+    schema: &Schema,
+    path: &Path,
+    most_fit: usize,
+    observer: &mut dyn Observer,
+) -> crate::Result<[Option<Encoded>; 2]> {
+    let of = |found: Found, most: usize| -> Result<Encoded> {
+        let labelled = found.labelled;
+        let source = MemorySource::from_samples(found.samples, schema)?;
+        let mut rows: Vec<usize> = (0..source.len()).collect();
+        if rows.len() > most {
+            Rng::new(0, 0).shuffle(&mut rows);
+            rows.truncate(most);
+        }
+        let (mut x, mut y) = (Vec::new(), Targets::empty(source.classes()));
+        source.read(&rows, &mut x, &mut y)?;
+        let labels = y.classes().unwrap_or(&[]).iter();
+        let targets = labels.map(|&l| labelled.then_some(Target::Class(l)));
+        Ok(Encoded {
+            targets: targets.collect(),
+            x,
+        })
+    };
+    let located = |e: Error| e.in_file(path);
+    if let Ok(loaded) = load(path, None, &ReadOptions::default())
+        && let (Dataset::Samples(train), Some(Dataset::Samples(test))) = (loaded.train, loaded.test)
+    {
+        loaded.notices.iter().for_each(|n| observer.warn(n));
+        let fit = labelled(train, schema).and_then(|f| of(f, most_fit));
+        let test = labelled(test, schema).and_then(|f| of(f, usize::MAX));
+        return Ok([Some(fit.map_err(located)?), Some(test.map_err(located)?)]);
+    }
+    let found = read(path, schema, observer).map_err(located)?;
+    Ok([None, Some(of(found, usize::MAX).map_err(located)?)])
 }
 
 /// Samples, and whether their labels are known.

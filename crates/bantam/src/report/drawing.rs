@@ -176,6 +176,7 @@ fn is_follower(op: &Op) -> bool {
         | Op::Dropout(_)
         | Op::Binary(_)
         | Op::Cast(_)
+        | Op::Quantize(_)
         | Op::Select(_) => true,
         Op::Layout(layout) => matches!(layout, Layout::Reshape { .. }),
         Op::Dense(_)

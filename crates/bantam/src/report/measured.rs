@@ -28,7 +28,15 @@ pub(super) fn data(result: &RunResult) -> String {
     let Some(measured) = &result.measured else {
         return "<p>The data were not measured in this run.</p>".to_owned();
     };
-    of(measured)
+    let more = match measured.study.is_none() && measured.classes > 0 {
+        true => {
+            "<p class=\"soft\">How capacity grows with the rows, which columns matter and what accuracy to \
+             expect takes longer than a run should wait for on a table of this size: <code>bantam measure \
+             DATA --report FILE</code> draws it.</p>"
+        }
+        false => "",
+    };
+    of(measured) + more
 }
 
 /// A measurement.

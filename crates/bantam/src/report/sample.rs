@@ -480,12 +480,15 @@ fn titanic_study() -> Study {
         verdict: "rule and noise".into(),
         reading: "The columns say something about the target.".into(),
         rows_needed: Some(RowsNeeded {
+            told: true,
             rows: None,
             more: None,
             low: 800.0,
             high: 8910.0,
             furthest: 8910.0,
             floor_bits: 0.55,
+            floor_low: 0.4,
+            floor_high: 0.6,
         }),
         expected_accuracy: Some(ExpectedAccuracy {
             point: 0.826,

@@ -150,9 +150,11 @@ pub struct ProgressionPoint {
 /// Rows until 90 % of what more rows could bring is there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowsNeeded {
-    /// Rows in all; absent beyond `furthest`.
+    /// Whether the band says anything: not when both rows that are there and more than `furthest` fit.
+    pub told: bool,
+    /// Rows in all; absent beyond `furthest`, and where nothing can be told.
     pub rows: Option<f64>,
-    /// Rows beyond those that are there; absent beyond `furthest`.
+    /// Rows beyond those that are there; absent as `rows`.
     pub more: Option<f64>,
     /// Lower end of the band.
     pub low: f64,
@@ -162,6 +164,10 @@ pub struct RowsNeeded {
     pub furthest: f64,
     /// Bits a row that stay open with any number of rows.
     pub floor_bits: f64,
+    /// Lower end of its band.
+    pub floor_low: f64,
+    /// Upper end.
+    pub floor_high: f64,
 }
 
 /// Accuracy of cross-fitted models.

@@ -145,6 +145,14 @@ fn rows_text(m: &Measured, s: &Study) -> String {
     };
     let needed = match &s.rows_needed {
         None => "rows still needed: not known, the learning curve cannot be fitted".to_owned(),
+        Some(r) if !r.told => format!(
+            "rows still needed cannot be told: an end of the learning curve anywhere from {:.2} to {:.2} bits \
+             a row fits, so that {} of the {} rows may be enough, or ten times as many too few",
+            r.floor_low,
+            r.floor_high,
+            n(r.low.round() as usize),
+            n(m.rows)
+        ),
         Some(r) => {
             let beyond = |rows: f64| match rows >= r.furthest {
                 true => format!("over {}", n(r.furthest as usize)),
@@ -159,7 +167,21 @@ fn rows_text(m: &Measured, s: &Study) -> String {
             )
         }
     };
-    format!("{needed}; {slope}")
+    format!("{needed}; {}{slope}", last_doubling(s))
+}
+
+/// What more rows brought so far, which no curve has to tell.
+fn last_doubling(s: &Study) -> String {
+    let mut losses = s
+        .progression
+        .iter()
+        .rev()
+        .filter_map(|p| Some((p.rows, p.loss_bits?)));
+    let (Some((rows, loss)), Some((fewer, before))) = (losses.next(), losses.next()) else {
+        return String::new();
+    };
+    let (rows, fewer) = (n(rows.round() as usize), n(fewer.round() as usize));
+    format!("from {fewer} to {rows} rows, the bits left open went from {before:.3} to {loss:.3}; ")
 }
 
 fn band(band: Option<&Band>, digits: usize) -> String {

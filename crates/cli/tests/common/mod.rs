@@ -17,6 +17,8 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bantam"));
     command.current_dir(folder).args(args);
     command.env_remove("COLUMNS").stdin(Stdio::null());
+    // What is kept from run to run stays in the folder too.
+    command.env("XDG_CACHE_HOME", folder.join("cache"));
     command
 }
 

@@ -20,6 +20,7 @@ pub mod logic;
 pub mod loss;
 pub mod norm;
 pub mod pool;
+pub mod quantize;
 pub mod recurrent;
 pub mod reduce;
 pub mod resample;
@@ -45,6 +46,7 @@ pub use logic::{Cast, Logic, Select};
 pub use loss::{Loss, LossKind};
 pub use norm::{BatchNorm, NormRole};
 pub use pool::{Pool, PoolKind};
+pub use quantize::{Quantize, QuantizeRole};
 pub use recurrent::Recurrent;
 pub use reduce::{Reduce, ReduceKind};
 pub use resample::Resample;
@@ -144,6 +146,8 @@ pub enum Op {
     Window(Window),
     /// An operator whose attributes are values: it becomes another once they are known.
     Late(Late),
+    /// Numbers as integers and a scale, and back.
+    Quantize(Quantize),
     /// Operators that find out how many values they give.
     Find(Find),
     /// Choices and loops over graphs.
@@ -208,6 +212,7 @@ impl Op {
             Op::Resample(f) => f,
             Op::Window(f) => f,
             Op::Late(f) => f,
+            Op::Quantize(f) => f,
             Op::Find(f) => f,
             Op::Control(f) => f,
         }

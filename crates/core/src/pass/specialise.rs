@@ -3,7 +3,7 @@
 use super::Rebuild;
 use crate::known::{Outcome, State, settle};
 use crate::op::control::truth;
-use crate::op::{Control, Op, Type};
+use crate::op::{Control, Op, Quantize, QuantizeRole, Type};
 use crate::{Dim, Error, ErrorKind, Graph, Node, Result, Tensor, ValueId};
 
 /// Most elements of a constant that folding makes.
@@ -45,6 +45,13 @@ fn rewrite(graph: &Graph, inputs: Option<&[Type]>) -> Result<Graph> {
         w.r.b.output(id);
     }
     w.r.b.finish_open()
+}
+
+/// What stands between stored integers and the layer that computes with them: it stays, for whoever
+/// reads it, while what is computed from it alone is folded as ever.
+fn is_quantized_weight(op: &Op) -> bool {
+    let role = QuantizeRole::Dequantize;
+    matches!(op, Op::Quantize(Quantize { role: r, .. }) if *r == role)
 }
 
 struct Writer<'g> {
@@ -113,6 +120,9 @@ impl Writer<'_> {
                         self.state.types[v.index()] = Some(Type::new(t.dtype(), t.shape()));
                     }
                     return Ok(());
+                }
+                if is_quantized_weight(&node.op) {
+                    self.copy(node);
                 }
                 for (&v, t) in node.outputs.iter().zip(values) {
                     self.state.set_constant(v.index(), t);

@@ -12,8 +12,8 @@ use bantam_core::op::recurrent::{Activation, Cell, Direction};
 use bantam_core::op::resample::{Coordinates, Filter, Outside, Resize, Round};
 use bantam_core::op::window::WindowKind;
 use bantam_core::op::{
-    Cast, Conv, ConvRole, Cumulative, Find, Index, Late, Logic, Recurrent, ReduceKind, Resample,
-    Window,
+    Cast, Conv, ConvRole, Cumulative, Find, Index, Late, Logic, Quantize, QuantizeRole, Recurrent,
+    ReduceKind, Resample, Window,
 };
 
 use super::graph::{dtype_code, read_dtype};
@@ -187,6 +187,7 @@ macro_rules! variants {
 fields! {
     Cast { to }
     Cumulative { product, axis, exclusive, reverse }
+    Quantize { role, axis }
     Recurrent { cell, direction, activations, clip, input_forget, units }
     Window { kind, kernel, stride, padding, dilation, ceil }
     Sliding { kernel, stride, dilation, padding }
@@ -196,6 +197,7 @@ fields! {
 }
 
 variants! {
+    QuantizeRole { 0 Quantize, 1 Dequantize }
     ConvRole { 0 Forward, 1 GradInput, 2 GradWeight, 3 Transposed { extra } }
     Logic {
         0 Equal, 1 Less, 2 LessOrEqual, 3 Greater, 4 GreaterOrEqual, 5 And, 6 Or, 7 Xor, 8 Not,

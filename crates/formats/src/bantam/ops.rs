@@ -80,6 +80,7 @@ const EXPAND: u8 = 144;
 const TILE: u8 = 145;
 const REVERSE: u8 = 146;
 const TRIANGLE: u8 = 147;
+const QUANTIZE: u8 = 148;
 
 /// Appends the tag and the attributes of `op`.
 pub(super) fn write_op(sink: &mut Sink, op: &Op) -> Result<()> {
@@ -110,6 +111,7 @@ pub(super) fn write_op(sink: &mut Sink, op: &Op) -> Result<()> {
         Op::Resample(resample) => resample.put(sink),
         Op::Window(window) => window.put(sink),
         Op::Late(late) => late.put(sink),
+        Op::Quantize(quantize) => quantize.put(sink),
         Op::Find(find) => find.put(sink),
         Op::Control(_) => unreachable!("graphs inside nodes are written as definitions"),
     }
@@ -155,6 +157,7 @@ pub(super) fn tag(op: &Op) -> u8 {
         Op::Resample(_) => RESAMPLE,
         Op::Window(_) => WINDOW,
         Op::Late(_) => LATE,
+        Op::Quantize(_) => QUANTIZE,
         Op::Find(_) => FIND,
         Op::Control(Control::If { .. }) => IF,
         Op::Control(Control::Loop { .. }) => LOOP,
@@ -559,6 +562,7 @@ fn read_later(source: &mut Source<'_>, tag: u8) -> Result<Op> {
         SELECT => Op::Select(Select),
         INDEX => Op::Index(Attribute::get(source)?),
         CUMULATIVE => Op::Cumulative(Attribute::get(source)?),
+        QUANTIZE => Op::Quantize(Attribute::get(source)?),
         RECURRENT => Op::Recurrent(Attribute::get(source)?),
         RESAMPLE => Op::Resample(Attribute::get(source)?),
         WINDOW => Op::Window(Attribute::get(source)?),

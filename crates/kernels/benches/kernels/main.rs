@@ -6,7 +6,7 @@
 //! least), the share of the peak (of one core, measured first by a loop of nothing but fused
 //! multiply-adds, times threads), and the time of the slow twin, run once. Batch 128, `f32`.
 
-mod peak;
+mod layers;
 mod steps;
 
 use std::hint::black_box;
@@ -32,7 +32,7 @@ fn main() {
             _ => bench.filter = arg,
         }
     }
-    let one_core = peak::peak();
+    let one_core = kernels::peak_flops() / 1e9;
     bench.peak = one_core * threads as f64;
     println!(
         "{:?}, {threads} thread(s), one core's peak {one_core:.0} GFLOP/s",
@@ -52,6 +52,7 @@ fn main() {
         pooling(&bench);
         the_rest(&bench);
         steps(&bench);
+        layers::layers(&bench);
     });
 }
 

@@ -28,7 +28,8 @@ pub(super) fn f1(s: &Sample) -> f64 {
     1.0 / (1.0 + most)
 }
 
-/// `1 / (1 + r)` along Fisher's direction, in pairs.
+/// `1 / (1 + r)` along Fisher's direction, in pairs: `r` is the squared distance of the means over the mean
+/// variance inside the classes.
 pub(super) fn f1v(s: &Sample) -> f64 {
     s.pairs(|a, b| {
         let d = s.features.d;
@@ -56,10 +57,10 @@ pub(super) fn f1v(s: &Sample) -> f64 {
             .map(|(w, x)| w * x)
             .sum::<f64>()
             .powi(2);
-        let between = na * nb / (na + nb) * squared;
+        // Over the mean of the classes' covariances, by their shares.
         let wiw: f64 = inside.times(&w).iter().zip(&w).map(|(x, w)| x * w).sum();
         if wiw > 0.0 {
-            1.0 / (1.0 + between / wiw)
+            1.0 / (1.0 + squared / (wiw / (na + nb)))
         } else {
             f64::from(squared == 0.0)
         }

@@ -5,51 +5,45 @@ use super::feature::score;
 use crate::random::{Stream, hash};
 
 /// Passes of the solver.
-const PASSES: usize = 60;
+const PASSES: usize = 200;
 /// Price of an error.
 const C: f64 = 1.0;
 
 /// L1, L2 and L3.
 pub(super) fn l123(s: &Sample) -> [f64; 3] {
-    let machine = |a: &[u32], b: &[u32]| fit(s, a, b);
-    let l1 = s.pairs(|a, b| {
-        let w = machine(a, b);
-        let loss = |row: &u32, y: f64| {
-            let margin = y * score(s, &w, *row);
+    s.pairs_of(|a, b| {
+        let w = fit(s, a, b);
+        let n = (a.len() + b.len()) as f64;
+        let rows = || {
+            a.iter()
+                .map(|r| (*r, 1.0))
+                .chain(b.iter().map(|r| (*r, -1.0)))
+        };
+        // By how much a row that is answered wrong misses its margin.
+        let miss = |(row, y): (u32, f64)| {
+            let margin = y * score(s, &w, row);
             if margin < 0.0 { 1.0 - margin } else { 0.0 }
         };
-        let sum: f64 = a
-            .iter()
-            .map(|r| loss(r, 1.0))
-            .chain(b.iter().map(|r| loss(r, -1.0)))
-            .sum();
-        let mean = sum / (a.len() + b.len()) as f64;
-        mean / (1.0 + mean)
-    });
-    let l2 = s.pairs(|a, b| {
-        let w = machine(a, b);
-        let wrong = a.iter().filter(|r| score(s, &w, **r) <= 0.0).count()
-            + b.iter().filter(|r| score(s, &w, **r) > 0.0).count();
-        wrong as f64 / (a.len() + b.len()) as f64
-    });
-    let l3 = s.pairs(|a, b| {
-        let w = machine(a, b);
+        let mean = rows().map(miss).sum::<f64>() / n;
+        let wrong = rows().filter(|&(row, y)| y * score(s, &w, row) <= 0.0);
+        let wrong = wrong.count() as f64;
         let mut stream = Stream::new(hash(s.seed, 31), u64::from(a[0]) << 32 | u64::from(b[0]));
-        let wrong = |rows: &[u32], sign: f64, stream: &mut Stream| {
-            let draws = (0..rows.len()).filter(|_| {
-                let (p, q) = (
-                    rows[stream.below(rows.len())],
-                    rows[stream.below(rows.len())],
-                );
-                let share = stream.below(1 << 20) as f64 / f64::from(1 << 20);
-                sign * (share * score(s, &w, p) + (1.0 - share) * score(s, &w, q)) <= 0.0
-            });
-            draws.count()
-        };
-        let sum = wrong(a, 1.0, &mut stream) + wrong(b, -1.0, &mut stream);
-        sum as f64 / (a.len() + b.len()) as f64
+        let between = between(s, &w, a, 1.0, &mut stream) + between(s, &w, b, -1.0, &mut stream);
+        [mean / (1.0 + mean), wrong / n, between as f64 / n]
+    })
+}
+
+/// Of as many points between two rows of a class as it has rows, those that are answered wrong.
+fn between(s: &Sample, w: &[f64], rows: &[u32], sign: f64, stream: &mut Stream) -> usize {
+    let draws = (0..rows.len()).filter(|_| {
+        let (p, q) = (
+            rows[stream.below(rows.len())],
+            rows[stream.below(rows.len())],
+        );
+        let share = stream.below(1 << 20) as f64 / f64::from(1 << 20);
+        sign * (share * score(s, w, p) + (1.0 - share) * score(s, w, q)) <= 0.0
     });
-    [l1, l2, l3]
+    draws.count()
 }
 
 /// Bias and weights of a machine that puts `a` above 0, by dual coordinate descent (Hsieh et al., "A

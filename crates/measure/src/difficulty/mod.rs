@@ -135,15 +135,24 @@ impl Sample<'_> {
 
     /// The mean of a measure over all pairs of classes.
     fn pairs(&self, measure: impl Fn(&[u32], &[u32]) -> f64 + Sync) -> f64 {
+        self.pairs_of(|a, b| [measure(a, b)])[0]
+    }
+
+    /// The means of several.
+    fn pairs_of<const N: usize>(
+        &self,
+        measures: impl Fn(&[u32], &[u32]) -> [f64; N] + Sync,
+    ) -> [f64; N] {
         let shown = &self.classes[..self.classes.len().min(MOST_CLASSES)];
         let pairs: Vec<(usize, usize)> = (0..shown.len())
             .flat_map(|a| (a + 1..shown.len()).map(move |b| (a, b)))
             .collect();
-        let values: Vec<f64> = pairs
+        let values: Vec<[f64; N]> = pairs
             .par_iter()
-            .map(|&(a, b)| measure(&shown[a], &shown[b]))
+            .map(|&(a, b)| measures(&shown[a], &shown[b]))
             .collect();
-        values.iter().sum::<f64>() / values.len().max(1) as f64
+        let mean = |i: usize| values.iter().map(|v| v[i]).sum::<f64>() / values.len().max(1) as f64;
+        std::array::from_fn(mean)
     }
 }
 

@@ -10,9 +10,12 @@
 //! Questions: whether a number, or a text column with over 64 values, is up to a cut, missing cells
 //! on the side that is better; whether a category is this one, missing being one of them.
 
+mod branch;
 pub(crate) mod compare;
 mod grow;
 mod prune;
+mod scan;
+mod top;
 
 use rayon::prelude::*;
 
@@ -35,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) null_cells: usize,
     /// Most rows with exact cuts; above, columns are made into 256 bins first.
     pub(crate) exact_rows: usize,
+    /// Folds of the cross-validation; 0 for none.
+    pub(crate) folds: usize,
     /// Number of shuffles.
     pub(crate) draws: usize,
     /// Seed of samples, folds and shuffles.
@@ -42,7 +47,7 @@ pub(crate) struct Limits {
 }
 
 /// Folds of the cross-validation.
-const FOLDS: usize = 5;
+pub(crate) const FOLDS: usize = 5;
 /// Bins of a column when there are many rows.
 const BINS: u32 = 256;
 
@@ -87,7 +92,7 @@ pub struct Needed {
     pub splits_at_least_error: usize,
     /// The least cross-validated error.
     pub least_error: f64,
-    /// Folds; 0 when there are too few rows, and then nothing is pruned.
+    /// Folds; 0 when there are too few rows or none were asked for, and then nothing is pruned.
     pub folds: usize,
 }
 
@@ -101,6 +106,8 @@ impl TreeCapacity {
 /// A problem as the tree sees it.
 pub(crate) struct Trunk {
     columns: Vec<Coded>,
+    /// See [`Ground`].
+    bytes: Vec<Vec<u8>>,
     groups: Groups,
     labels: Vec<u32>,
     classes: usize,
@@ -116,9 +123,14 @@ impl Trunk {
             if exact { coded } else { coded.coarse(BINS) }
         };
         let columns: Vec<Coded> = problem.columns.par_iter().map(code).collect();
+        let bytes: Vec<Vec<u8>> = match problem.rows() > branch::MOST_ROWS {
+            true => columns.par_iter().map(Coded::bytes).collect(),
+            false => Vec::new(),
+        };
         Trunk {
             groups: Groups::of(&columns, problem.rows()),
             columns,
+            bytes,
             labels: problem.labels.clone(),
             classes: problem.classes.len(),
             table: log_table(problem.rows()),
@@ -138,6 +150,7 @@ impl Trunk {
     fn grow(&self, rows: Vec<u32>, labels: &[u32]) -> Tree {
         let ground = Ground {
             columns: &self.columns,
+            bytes: &self.bytes,
             classes: self.classes,
             table: &self.table,
         };
@@ -154,7 +167,7 @@ impl Trunk {
         tree.nodes.iter().map(bits).sum()
     }
 
-    fn needed(&self, tree: &Tree, seed: u64) -> Needed {
+    fn needed(&self, tree: &Tree, folds: usize, seed: u64) -> Needed {
         let n = self.labels.len();
         let prices = prune::prices(tree);
         let mut knots: Vec<f64> = prices.iter().copied().filter(|&p| p > 0.0).collect();
@@ -164,13 +177,13 @@ impl Trunk {
         // Between two prices the tree is the same; their geometric mean stands for the interval.
         let mut grid: Vec<f64> = knots.windows(2).map(|w| (w[0] * w[1]).sqrt()).collect();
         grid.push(f64::INFINITY);
-        let folds = if n < 2 * FOLDS { 0 } else { FOLDS };
+        let folds = if n < 2 * folds { 0 } else { folds };
         let mut order = self.all_rows();
         Stream::new(seed, u64::MAX).shuffle(&mut order);
         let fold_errors = |fold: usize| {
             let part = |held: bool| {
                 let rows = order.iter().enumerate();
-                let rows = rows.filter(move |(i, _)| (i % FOLDS == fold) == held);
+                let rows = rows.filter(move |(i, _)| (i % folds == fold) == held);
                 let mut rows: Vec<u32> = rows.map(|(_, &r)| r).collect();
                 rows.sort_unstable();
                 rows
@@ -178,7 +191,7 @@ impl Trunk {
             let tree = self.grow(part(false), &self.labels);
             let prices = prune::prices(&tree);
             // Prices are errors of the training rows, which are fewer here.
-            let scale = (FOLDS - 1) as f64 / FOLDS as f64;
+            let scale = (folds - 1) as f64 / folds as f64;
             let grid: Vec<f64> = grid.iter().map(|g| g * scale).collect();
             let mut errors = vec![0u64; grid.len()];
             prune::add_errors(
@@ -263,7 +276,7 @@ pub(crate) fn tree_capacity(problem: &Problem, limits: &Limits) -> TreeCapacity 
         depth: tree.depth as usize,
         correct: tree.correct(),
         description_bits: trunk.description_bits(&tree),
-        needed: trunk.needed(&tree, limits.seed),
+        needed: trunk.needed(&tree, limits.folds, limits.seed),
         permuted: permuted(problem, &trunk, &tree, limits),
         memorise_with_identifiers,
     }

@@ -4,7 +4,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use super::grow::Tree;
+use super::grow::{Tree, part};
 use crate::codes::Coded;
 
 /// For each node the price of a leaf, in errors, at which it becomes a leaf or is gone; 0 for leaves.
@@ -38,8 +38,12 @@ pub(crate) fn prices(tree: &Tree) -> Vec<f64> {
     let mut prices = vec![f64::NAN; n];
     let mut price = 0.0f64;
     while let Some(Reverse((found, i))) = heap.pop() {
-        // An entry is out of date when the branch was cut since; a newer one is in the heap.
-        if !prices[i].is_nan() || link(i, &below).0.0 != found {
+        if !prices[i].is_nan() {
+            continue;
+        }
+        // A link whose branch was cut since is dearer now, never cheaper: it waits for its new turn.
+        if link(i, &below).0.0 != found {
+            heap.push(link(i, &below));
             continue;
         }
         price = price.max(found.0 as f64 / found.1 as f64);
@@ -59,7 +63,6 @@ pub(crate) fn prices(tree: &Tree) -> Vec<f64> {
         let mut up = parent[i];
         while up != usize::MAX {
             below[up] = (below[up].0 + errors_more, below[up].1 - leaves_gone);
-            heap.push(link(up, &below));
             up = parent[up];
         }
     }
@@ -77,8 +80,8 @@ struct Price(u64, u64);
 
 impl Ord for Price {
     fn cmp(&self, other: &Price) -> Ordering {
-        let left = u128::from(self.0) * u128::from(other.1);
-        left.cmp(&(u128::from(other.0) * u128::from(self.1)))
+        // Both are numbers of rows, which are below 2^32.
+        (self.0 * other.1).cmp(&(other.0 * self.1))
     }
 }
 
@@ -113,28 +116,30 @@ pub(crate) fn add_errors(
     errors: &mut [u64],
 ) {
     let mut step = vec![0i64; grid.len() + 1];
-    for &row in rows {
-        let label = labels[row as usize];
-        let (mut at, mut end) = (0usize, grid.len());
-        // The row stops at this node for the prices from the node's own up to that of its parent.
-        loop {
-            let node = &tree.nodes[at];
-            let begin = match node.split {
-                Some(_) => grid.partition_point(|&g| g < prices[at]).min(end),
-                None => 0,
-            };
-            if node.label != label && begin < end {
-                step[begin] += 1;
-                step[end] -= 1;
-            }
-            end = begin;
-            match node.split {
-                Some(split) if end > 0 => {
-                    let right = usize::from(!split.goes_left(columns, row as usize));
-                    at = node.left as usize + right;
-                }
-                _ => break,
-            }
+    let mut rows = rows.to_vec();
+    let mut scratch = Vec::new();
+    // All rows of a node at a time: node, its rows, and the end of the prices at which they are there.
+    let mut stack = vec![(0usize, 0, rows.len(), grid.len())];
+    while let Some((at, start, stop, end)) = stack.pop() {
+        let node = &tree.nodes[at];
+        // A row stops at this node for the prices from the node's own up to that of its parent.
+        let begin = match node.split {
+            Some(_) => grid.partition_point(|&g| g < prices[at]).min(end),
+            None => 0,
+        };
+        let here = &mut rows[start..stop];
+        if begin < end {
+            let wrong = here.iter().filter(|&&r| labels[r as usize] != node.label);
+            let wrong = wrong.count() as i64;
+            step[begin] += wrong;
+            step[end] -= wrong;
+        }
+        if let (Some(split), true) = (node.split, begin > 0) {
+            let middle = start + part(split, columns, here, &mut scratch);
+            let left = node.left as usize;
+            let children = [(left, start, middle), (left + 1, middle, stop)];
+            let some = children.into_iter().filter(|c| c.1 < c.2);
+            stack.extend(some.map(|(at, start, stop)| (at, start, stop, begin)));
         }
     }
     let mut wrong = 0;

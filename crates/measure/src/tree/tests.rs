@@ -24,6 +24,7 @@ fn limits(draws: usize) -> Limits {
         max_cells: 4_000_000,
         null_cells: 4_000_000,
         exact_rows: 100_000,
+        folds: FOLDS,
         draws,
         seed: 1,
     }

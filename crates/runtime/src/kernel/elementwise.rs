@@ -11,8 +11,12 @@ pub(super) fn unary(op: &Unary, inputs: &[View], y: &mut Out) {
     if op.grad {
         return unary_grad(op.kind, inputs, out(y));
     }
-    let (x, y) = (inputs[0].f32(), out(y));
-    match op.kind {
+    function(op.kind, inputs[0].f32(), out(y));
+}
+
+/// `y = f(x)`, value by value.
+pub(crate) fn function(kind: UnaryKind, x: &[f32], y: &mut [f32]) {
+    match kind {
         UnaryKind::Identity => y.copy_from_slice(x),
         UnaryKind::Relu => map(x, y, |v| if v > 0.0 { v } else { 0.0 }),
         UnaryKind::Relu6 => map(x, y, |v| if v > 0.0 { v.min(6.0) } else { 0.0 }),
@@ -30,8 +34,8 @@ pub(super) fn unary(op: &Unary, inputs: &[View], y: &mut Out) {
         UnaryKind::Floor => map(x, y, f32::floor),
         UnaryKind::Round => map(x, y, f32::round_ties_even),
         UnaryKind::Reciprocal => map(x, y, |v| 1.0 / v),
-        UnaryKind::Erf
-        | UnaryKind::Sin
+        UnaryKind::Erf => map(x, y, kernels::erf),
+        UnaryKind::Sin
         | UnaryKind::Cos
         | UnaryKind::Tan
         | UnaryKind::Asin
@@ -42,7 +46,7 @@ pub(super) fn unary(op: &Unary, inputs: &[View], y: &mut Out) {
         | UnaryKind::Asinh
         | UnaryKind::Acosh
         | UnaryKind::Atanh
-        | UnaryKind::Sign => map(x, y, |v| op.kind.value(f64::from(v)) as f32),
+        | UnaryKind::Sign => map(x, y, |v| kind.value(f64::from(v)) as f32),
     }
 }
 

@@ -9,6 +9,9 @@ mod linear;
 mod spatial;
 mod statistics;
 
+pub(crate) use elementwise::function;
+pub(crate) use spatial::{conv_shape, pool_shape};
+
 use bantam_core::op::late::{Known, MAX_CONSTANT, Resolved};
 use bantam_core::op::{ConvRole, Type};
 use bantam_core::{DType, Data, Element, Op, Tensor, each_type};
@@ -20,9 +23,16 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) struct View<'a> {
     pub(crate) data: &'a Data,
     pub(crate) t: &'a Type,
+    /// Element of `data` with which the values begin.
+    pub(crate) start: usize,
 }
 
 impl<'a> View<'a> {
+    /// All of `data`, which may be longer than the type says.
+    pub(crate) fn new(data: &'a Data, t: &'a Type) -> View<'a> {
+        View { data, t, start: 0 }
+    }
+
     pub(crate) fn shape(&self) -> &'a [usize] {
         &self.t.shape
     }
@@ -30,13 +40,13 @@ impl<'a> View<'a> {
     /// The values; the planner has given the value a buffer of its type that is long enough.
     pub(crate) fn values<T: Element>(&self) -> &'a [T] {
         let all = T::slice(self.data).expect("a buffer has the planned type");
-        &all[..self.t.len()]
+        &all[self.start..][..self.t.len()]
     }
 
     /// A copy as a tensor.
     pub(crate) fn tensor(&self) -> Tensor {
-        let values =
-            each_type!(self.data, v => Tensor::new(self.shape(), v[..self.t.len()].to_vec()));
+        let range = self.start..self.start + self.t.len();
+        let values = each_type!(self.data, v => Tensor::new(self.shape(), v[range].to_vec()));
         values.expect("as many values as the shape has")
     }
 
@@ -86,6 +96,7 @@ pub(crate) fn run(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
         | Op::Resample(_)
         | Op::Window(_)
         | Op::Late(_)
+        | Op::Quantize(_)
         | Op::Find(_)
         | Op::Control(_) => unreachable!("these have no kernel"),
     }
@@ -131,6 +142,7 @@ fn has_kernel(op: &Op, inputs: &[View], outputs: &[Out]) -> bool {
         | Op::Resample(_)
         | Op::Window(_)
         | Op::Late(_)
+        | Op::Quantize(_)
         | Op::Find(_)
         | Op::Control(_) => false,
     }
@@ -154,7 +166,7 @@ fn in_f32(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
         .iter()
         .map(|v| (v.tensor().cast(DType::F32).into_data(), wide(v.t)))
         .collect();
-    let views: Vec<View> = data.iter().map(|(data, t)| View { data, t }).collect();
+    let views: Vec<View> = data.iter().map(|(data, t)| View::new(data, t)).collect();
     let types: Vec<Type> = outputs.iter().map(|o| wide(o.1)).collect();
     let mut results: Vec<Out> = types
         .iter()
@@ -247,7 +259,7 @@ pub(crate) fn on_tensors(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
     let views: Vec<View> = inputs
         .iter()
         .zip(&types)
-        .map(|(v, t)| View { data: v.data(), t })
+        .map(|(v, t)| View::new(v.data(), t))
         .collect();
     let mut outputs: Vec<Out> = output_types
         .iter()

@@ -7,7 +7,7 @@ use bantam_kernels::{self as kernels, ConvShape, PoolShape};
 
 use super::{Out, View, out};
 
-fn conv_shape(op: &Conv, x: &[usize], w: &[usize]) -> ConvShape {
+pub(crate) fn conv_shape(op: &Conv, x: &[usize], w: &[usize]) -> ConvShape {
     let x = image(x).expect("shapes passed the shape rule");
     let w = image(w).expect("shapes passed the shape rule");
     ConvShape {
@@ -47,19 +47,21 @@ pub(super) fn conv(op: &Conv, inputs: &[View], y: &mut Out) {
     }
 }
 
+pub(crate) fn pool_shape(op: &Pool, x: &[usize]) -> PoolShape {
+    PoolShape {
+        n: x[0],
+        c: x[1],
+        h: x[2],
+        w: x[3],
+        kernel: op.kernel_for(x),
+        stride: op.stride,
+        padding: op.padding,
+    }
+}
+
 pub(super) fn pool(op: &Pool, inputs: &[View], y: &mut Out) {
     let x = inputs[0];
-    let (kernel, s) = (op.kernel_for(x.shape()), x.shape());
-    let (stride, padding) = (op.stride, op.padding);
-    let shape = PoolShape {
-        n: s[0],
-        c: s[1],
-        h: s[2],
-        w: s[3],
-        kernel,
-        stride,
-        padding,
-    };
+    let shape = pool_shape(op, x.shape());
     match (op.kind, op.grad) {
         (PoolKind::Max, false) => kernels::max_pool(&shape, x.f32(), out(y)),
         (PoolKind::Max, true) => {

@@ -38,6 +38,7 @@ pub(super) fn backward(t: &mut Tape, node: &Node, dys: &[Option<ValueId>]) -> Re
         | Op::Resample(_)
         | Op::Window(_)
         | Op::Late(_)
+        | Op::Quantize(_)
         | Op::Find(_)
         | Op::Control(_) => {
             return Err(no_gradient("this operator has no derivative here"));

@@ -79,6 +79,7 @@ impl Writer<'_> {
             Op::Cast(cast) => Form::with("Cast", vec![("to", Attr::Int(code(cast.to)))]),
             Op::Logic(logic) => logical(*logic, node.op.name()),
             Op::Select(_) => Form::new("Where"),
+            Op::Quantize(q) => Form::with(node.op.name(), vec![("axis", Attr::Int(q.axis))]),
             Op::Index(index) => self.index(node, index),
             Op::Cumulative(c) => {
                 let axis = self.constant(&node.name, &Tensor::scalar(c.axis));

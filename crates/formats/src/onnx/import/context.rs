@@ -674,6 +674,7 @@ fn rank_of(op: &Op, ranks: &[Option<usize>]) -> Option<usize> {
         | Op::Softmax(_)
         | Op::BatchNorm(_)
         | Op::Cumulative(_)
+        | Op::Quantize(_)
         | Op::Dropout(_) => first,
         Op::Binary(_) | Op::Logic(_) | Op::Select(_) => all(),
         Op::Conv(Conv { .. }) => first,

@@ -2,8 +2,8 @@
 //! on what they stand for, or on integers, and rounding.
 
 use bantam_core::op::elementwise::UnaryKind;
-use bantam_core::op::{Binary, Late, ReduceKind};
-use bantam_core::{DType, ValueId};
+use bantam_core::op::{Binary, Late, Op, Quantize, QuantizeRole, ReduceKind};
+use bantam_core::{DType, Tensor, ValueId};
 
 use super::context::{Attributes, Context, Imported, maybe, need, unsupported};
 use super::layers::{conv, sliding};
@@ -130,6 +130,35 @@ impl Per {
     }
 }
 
+impl Per {
+    /// What [`Op::Quantize`] reads, where it says the same: a scale that is stored, in single precision,
+    /// with a zero point of its shape and of the type `integer`, for whole values or along an axis.
+    fn whole(
+        &self,
+        c: &mut Context,
+        x: ValueId,
+        scale: ValueId,
+        zero: Option<ValueId>,
+        integer: DType,
+    ) -> Option<[ValueId; 3]> {
+        let shape = c.constant(scale)?.shape().to_vec();
+        let fits = self.block == 0 && shape.len() <= 1 && c.dtype(scale) == DType::F32;
+        integer.integer_range()?;
+        if !fits {
+            return None;
+        }
+        let zero = match zero {
+            None => c.new_constant("zero", Tensor::zeros(integer, &shape)),
+            Some(zero) => {
+                let known = c.constant(zero)?;
+                let same = known.shape() == shape && known.dtype() == integer;
+                same.then_some(zero)?
+            }
+        };
+        Some([x, scale, zero])
+    }
+}
+
 fn quantize(
     c: &mut Context,
     x: ValueId,
@@ -141,6 +170,12 @@ fn quantize(
     let Some((low, high)) = to.integer_range() else {
         return Err(unsupported(format!("quantization to {to}")));
     };
+    if c.dtype(x) == DType::F32
+        && let Some(inputs) = per.whole(c, x, scale, zero, to)
+    {
+        let (role, axis) = (QuantizeRole::Quantize, per.axis);
+        return Ok(c.node(Op::Quantize(Quantize { role, axis }), &inputs));
+    }
     let scale = per.spread(c, x, scale)?;
     let zero = zero.map(|z| per.spread(c, x, z)).transpose()?;
     let scale = c.cast(scale, c.dtype(x));
@@ -183,6 +218,10 @@ fn dequantize(
     per: &Per,
 ) -> Result<ValueId> {
     let dtype = c.dtype(scale);
+    if let Some(inputs) = per.whole(c, x, scale, zero, c.dtype(x)) {
+        let (role, axis) = (QuantizeRole::Dequantize, per.axis);
+        return Ok(c.node(Op::Quantize(Quantize { role, axis }), &inputs));
+    }
     let mut y = x;
     if let Some(zero) = zero {
         let zero = per.spread(c, x, zero)?;

@@ -1,0 +1,177 @@
+//! Numbers to bytes and back, and pooling of bytes.
+
+use super::{ImageShape, Scale};
+use crate::parallel;
+use crate::pool::PoolShape;
+use crate::simd::vectorize;
+
+/// The byte that stands for the number nearest to `x`, halves to even; beyond the bytes the nearest.
+#[inline(always)]
+fn byte(x: f32, scale: Scale) -> u8 {
+    ((x / scale.scale).round_ties_even() + f32::from(scale.zero_point)) as u8
+}
+
+#[inline(always)]
+fn number(q: u8, scale: Scale) -> f32 {
+    (f32::from(q) - f32::from(scale.zero_point)) * scale.scale
+}
+
+/// Bytes with channels last from numbers with channels first, `x: [n, c, h, w]`; the halo of `y`
+/// becomes its zero.
+///
+/// # Panics
+/// If a slice is shorter than its shape says.
+pub fn bytes_to_last(x: &[f32], scale: Scale, shape: &ImageShape, y: &mut [u8]) {
+    let area = shape.h * shape.w;
+    let (x, y) = (&x[..shape.n * shape.c * area], &mut y[..shape.len()]);
+    shape.fill_halo(y, scale.zero_point);
+    if y.is_empty() {
+        return;
+    }
+    parallel::for_each_chunk(y, shape.image_len(), 2 * x.len(), |n, y| {
+        let x = &x[n * shape.c * area..][..shape.c * area];
+        if area == 1 && shape.halo == [0; 2] {
+            return vectorize(
+                #[inline(always)]
+                || y.iter_mut().zip(x).for_each(|(q, &x)| *q = byte(x, scale)),
+            );
+        }
+        let mut line = vec![0u8; shape.w];
+        for row in 0..shape.h {
+            let y = &mut y[shape.at(0, row, 0)..][..shape.w * shape.pitch];
+            for c in 0..shape.c {
+                let from = &x[c * area + row * shape.w..][..shape.w];
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        line.iter_mut()
+                            .zip(from)
+                            .for_each(|(q, &x)| *q = byte(x, scale))
+                    },
+                );
+                let pixels = y.chunks_exact_mut(shape.pitch);
+                pixels.zip(&line).for_each(|(pixel, &q)| pixel[c] = q);
+            }
+        }
+    });
+}
+
+/// Numbers with channels first, `y: [n, c, h, w]`, from bytes with channels last.
+///
+/// # Panics
+/// If a slice is shorter than its shape says.
+pub fn bytes_from_last(x: &[u8], scale: Scale, shape: &ImageShape, y: &mut [f32]) {
+    let area = shape.h * shape.w;
+    let (x, y) = (&x[..shape.len()], &mut y[..shape.n * shape.c * area]);
+    if y.is_empty() {
+        return;
+    }
+    let work = 2 * y.len();
+    parallel::for_each_chunk(y, shape.c * area, work, |n, y| {
+        for row in 0..shape.h {
+            let x = &x[shape.at(n, row, 0)..][..shape.w * shape.pitch];
+            for c in 0..shape.c {
+                let to = &mut y[c * area + row * shape.w..][..shape.w];
+                let pixels = x.chunks_exact(shape.pitch);
+                to.iter_mut()
+                    .zip(pixels)
+                    .for_each(|(y, pixel)| *y = number(pixel[c], scale));
+            }
+        }
+    });
+}
+
+/// Bytes from numbers, both with channels last and of one pitch; the halo of `y` becomes its zero.
+///
+/// # Panics
+/// If the shapes differ in more than the halo, or a slice is too short.
+pub fn quantize(
+    (x, x_shape): (&[f32], &ImageShape),
+    scale: Scale,
+    (y, y_shape): (&mut [u8], &ImageShape),
+) {
+    y_shape.fill_halo(&mut y[..y_shape.len()], scale.zero_point);
+    rows((x, x_shape), (y, y_shape), |x, y| {
+        y.iter_mut().zip(x).for_each(|(y, &x)| *y = byte(x, scale));
+    });
+}
+
+/// Numbers from bytes, both with channels last and of one pitch; zeros in the halo of `y`.
+///
+/// # Panics
+/// If the shapes differ in more than the halo, or a slice is too short.
+pub fn dequantize(
+    (x, x_shape): (&[u8], &ImageShape),
+    scale: Scale,
+    (y, y_shape): (&mut [f32], &ImageShape),
+) {
+    y_shape.clear_halo(&mut y[..y_shape.len()]);
+    rows((x, x_shape), (y, y_shape), |x, y| {
+        y.iter_mut()
+            .zip(x)
+            .for_each(|(y, &x)| *y = number(x, scale));
+    });
+}
+
+fn rows<A: Sync, B: Send>(
+    (x, x_shape): (&[A], &ImageShape),
+    (y, y_shape): (&mut [B], &ImageShape),
+    f: impl Fn(&[A], &mut [B]) + Send + Sync,
+) {
+    let size = |s: &ImageShape| (s.n, s.h, s.w, s.c, s.pitch);
+    assert_eq!(size(x_shape), size(y_shape), "images of one size and pitch");
+    let (x, y) = (&x[..x_shape.len()], &mut y[..y_shape.len()]);
+    let work = 2 * x.len();
+    parallel::for_each_chunk(y, y_shape.image_len(), work, |n, y| {
+        for row in 0..y_shape.h {
+            let len = y_shape.w * y_shape.pitch;
+            let x = &x[x_shape.at(n, row, 0)..][..len];
+            let y = &mut y[y_shape.at(0, row, 0)..][..len];
+            vectorize(
+                #[inline(always)]
+                || f(x, y),
+            );
+        }
+    });
+}
+
+/// The largest byte of each window; the halo of `y` becomes `zero_point`. Images are of one pitch.
+///
+/// # Panics
+/// If shapes do not fit each other or a slice is too short.
+pub fn max_pool_bytes(
+    shape: &PoolShape,
+    (x, x_shape): (&[u8], &ImageShape),
+    zero_point: u8,
+    (y, y_shape): (&mut [u8], &ImageShape),
+) {
+    let out = (shape.n, shape.c, shape.out_h(), shape.out_w());
+    let in_shape = (x_shape.n, x_shape.c, x_shape.h, x_shape.w);
+    assert_eq!(in_shape, (shape.n, shape.c, shape.h, shape.w));
+    assert_eq!((y_shape.n, y_shape.c, y_shape.h, y_shape.w), out);
+    assert_eq!(x_shape.pitch, y_shape.pitch, "images of one pitch");
+    let (x, y) = (&x[..x_shape.len()], &mut y[..y_shape.len()]);
+    y_shape.fill_halo(y, zero_point);
+    let (pitch, work) = (y_shape.pitch, y.len() * shape.kernel[0] * shape.kernel[1]);
+    parallel::for_each_chunk(y, y_shape.image_len().max(1), work, |n, y| {
+        for row in 0..y_shape.h {
+            for column in 0..y_shape.w {
+                let rows = shape.rows(row);
+                let columns = shape.cols(column);
+                let y = &mut y[y_shape.at(0, row, column)..][..pitch];
+                y.fill(0);
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for row in rows.clone() {
+                            for column in columns.clone() {
+                                let x = &x[x_shape.at(n, row, column)..][..pitch];
+                                y.iter_mut().zip(x).for_each(|(y, &x)| *y = (*y).max(x));
+                            }
+                        }
+                    },
+                );
+            }
+        }
+    });
+}

@@ -1,0 +1,149 @@
+//! Kernels for networks that only answer: channels last, weights packed beforehand.
+//!
+//! An image is `[h, w, channels]`, so that a vector holds neighbouring channels of one pixel and a
+//! convolution is a product of broadcast inputs by packed weights, whatever the size of the image.
+//! Around an image there may be a *halo* of zeros, as wide as the padding of whoever reads it, so
+//! that no kernel asks whether a tap is outside. What follows a layer in a network (bias, another
+//! value added, a clamp) is done while the sums are still in registers.
+
+mod byte_conv;
+mod byte_convert;
+mod byte_depthwise;
+#[cfg(test)]
+mod byte_tests;
+mod conv;
+mod convert;
+mod depthwise;
+mod pool;
+#[cfg(test)]
+mod tests;
+mod tiling;
+
+pub use byte_conv::{Added, ByteConvLayer, Results, Scale};
+pub use byte_convert::{bytes_from_last, bytes_to_last, dequantize, max_pool_bytes, quantize};
+pub use byte_depthwise::ByteDepthwiseLayer;
+pub use conv::ConvLayer;
+pub use convert::{add, from_last, take, to_last};
+pub use depthwise::DepthwiseLayer;
+pub use pool::{Pooling, pool};
+pub use tiling::Tile;
+
+/// How a batch of images lies in memory, channels last: `[n, halo + h + halo, halo + w + halo,
+/// pitch]`.
+///
+/// What is stored behind the `c` channels of a pixel, up to `pitch`, means nothing. The halo is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ImageShape {
+    /// Images.
+    pub n: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+    /// Distance between two pixels of a row, in elements; at least `c`.
+    pub pitch: usize,
+    /// Rows of zeros above and below, columns of zeros left and right.
+    pub halo: [usize; 2],
+}
+
+/// Channels that are kept together: those of the widest vector of `f32`.
+pub const CHANNEL_BLOCK: usize = 16;
+
+impl ImageShape {
+    /// Images of `c` channels in whole vectors, without a halo.
+    pub fn new(n: usize, h: usize, w: usize, c: usize) -> ImageShape {
+        ImageShape {
+            n,
+            h,
+            w,
+            c,
+            pitch: c.next_multiple_of(CHANNEL_BLOCK),
+            halo: [0; 2],
+        }
+    }
+
+    /// Elements of a row with its halo.
+    pub fn row_len(&self) -> usize {
+        (self.w + 2 * self.halo[1]) * self.pitch
+    }
+
+    /// Elements of an image with its halo.
+    pub fn image_len(&self) -> usize {
+        (self.h + 2 * self.halo[0]) * self.row_len()
+    }
+
+    /// Elements of the batch with its halos.
+    pub fn len(&self) -> usize {
+        self.n * self.image_len()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where pixel `(y, x)` of image `n` begins.
+    pub fn at(&self, n: usize, y: usize, x: usize) -> usize {
+        n * self.image_len() + (y + self.halo[0]) * self.row_len() + (x + self.halo[1]) * self.pitch
+    }
+
+    /// The batch as one row of pixels, where nothing lies between two rows.
+    fn flat(&self) -> Option<ImageShape> {
+        (self.halo == [0; 2]).then_some(ImageShape {
+            n: 1,
+            h: 1,
+            w: self.n * self.h * self.w,
+            ..*self
+        })
+    }
+
+    /// Writes the zeros around each image.
+    pub fn clear_halo<T: Copy + Default>(&self, data: &mut [T]) {
+        self.fill_halo(data, T::default());
+    }
+
+    /// Writes what is around each image.
+    pub fn fill_halo<T: Copy>(&self, data: &mut [T], value: T) {
+        let [above, left] = self.halo;
+        if self.halo == [0; 2] || self.is_empty() {
+            return;
+        }
+        let (row, side) = (self.row_len(), left * self.pitch);
+        for image in data.chunks_exact_mut(self.image_len()) {
+            let (top, rest) = image.split_at_mut(above * row);
+            let (rows, bottom) = rest.split_at_mut(self.h * row);
+            top.fill(value);
+            bottom.fill(value);
+            if side > 0 {
+                for row in rows.chunks_exact_mut(row) {
+                    row[..side].fill(value);
+                    row[side + self.w * self.pitch..].fill(value);
+                }
+            }
+        }
+    }
+}
+
+/// The smallest and the largest value that a layer lets through; without bounds it is linear.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clamp {
+    /// Smaller values become this one.
+    pub low: f32,
+    /// Larger values become this one.
+    pub high: f32,
+}
+
+impl Clamp {
+    /// Every value passes.
+    pub const NONE: Clamp = Clamp {
+        low: f32::NEG_INFINITY,
+        high: f32::INFINITY,
+    };
+    /// The rectifier: nothing below zero.
+    pub const RELU: Clamp = Clamp {
+        low: 0.0,
+        high: f32::INFINITY,
+    };
+}
