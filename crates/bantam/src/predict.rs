@@ -205,7 +205,7 @@ impl Predictor {
     ) -> Result<[Option<Encoded>; 2]> {
         let is_table = matches!(self.schema.input, InputSchema::Table { .. });
         if !is_table && images::find(data)?.is_none() {
-            return Ok(samples::encode(&self.schema, data, most_fit, observer)?);
+            return samples::encode(&self.schema, data, most_fit, observer);
         }
         self.kept = Some(Encoded::default());
         let found = self.predict(data, options, &mut std::io::sink(), observer);

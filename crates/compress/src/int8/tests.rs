@@ -151,7 +151,7 @@ fn correcting_biases_brings_means_back() {
     let first = &graph.nodes()[0];
     let name = graph.value_name(first.outputs[0]).to_owned();
     let mean = |g: &Graph| {
-        let g = with_outputs(g, &[name.clone()]).unwrap();
+        let g = with_outputs(g, std::slice::from_ref(&name)).unwrap();
         let all = outputs(&g, &x);
         let mut seen = Observed::default();
         seen.add(all.last().unwrap());
