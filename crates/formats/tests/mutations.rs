@@ -1,8 +1,9 @@
 //! Good files, damaged at random: an error or a network, but no panic and no endless loop.
 //!
 //! Every run tries thousands of mutations of each form, the same ones. `BANTAM_FUZZ_SECONDS=600` goes on
-//! with others for that time, `BANTAM_FUZZ_ONE=ONNX:7` does one again. Checksums are made right again after the damage, so that it reaches what
-//! is behind them.
+//! with others for that time, `BANTAM_FUZZ_ONLY=ONNX` keeps to one form, `BANTAM_FUZZ_ONE=ONNX:7` does one
+//! mutation again. Checksums are made right again after the damage, so that it reaches what is behind
+//! them.
 
 mod common;
 
@@ -263,19 +264,29 @@ fn damaged_files_are_errors_or_networks() {
     if let Ok(one) = std::env::var("BANTAM_FUZZ_ONE") {
         return alone(&targets, &one);
     }
-    let time = Duration::from_secs(seconds) / targets.len() as u32;
+    let only = std::env::var("BANTAM_FUZZ_ONLY").ok();
+    let chosen = |name: &str| only.as_deref().is_none_or(|o| o == name);
+    let n_chosen = targets.iter().filter(|t| chosen(t.name)).count();
+    assert!(n_chosen > 0, "no form of that name: {only:?}");
+    let time = Duration::from_secs(seconds) / n_chosen as u32;
     for (stream, target) in targets.iter().enumerate() {
+        if !chosen(target.name) {
+            continue;
+        }
         let name = target.name;
         let unreadable = target.seeds.iter().position(|s| !(target.read)(s));
         assert_eq!(unreadable, None, "{name}: a file that is not damaged");
         let start = Instant::now();
         let (mut read, mut tried) = (0u64, 0u64);
+        let mut slowest = (Duration::ZERO, 0);
         while tried < target.mutations || start.elapsed() < time {
             let damaged = target.damaged(stream, tried);
+            let begun = Instant::now();
             match std::panic::catch_unwind(|| (target.read)(&damaged)) {
                 Ok(is_ok) => read += u64::from(is_ok),
                 Err(_) => panic!("{name}: mutation {tried} made the reader panic"),
             }
+            slowest = slowest.max((begun.elapsed(), tried));
             tried += 1;
         }
         // A mutation test that only ever sees errors tests the first check alone.
@@ -283,7 +294,10 @@ fn damaged_files_are_errors_or_networks() {
             read > 0 && read < tried,
             "{name}: {read} of {tried} could be read"
         );
-        println!("{name}: {tried} mutations, {read} could be read");
+        let (longest, which) = slowest;
+        println!(
+            "{name}: {tried} mutations, {read} could be read, {longest:.0?} at most ({name}:{which})"
+        );
     }
     let _ = std::fs::remove_file(scratch());
 }
