@@ -113,6 +113,18 @@ fn range(from: i64, to: i64) -> Vec<u8> {
     model(&graph)
 }
 
+/// One node `op(x, scale) → y` along an axis that no tensor has.
+fn along(op: &str, axis: i64) -> Vec<u8> {
+    let axis = Message::default().text(1, "axis").int(20, 2).int(3, axis);
+    let scale = tensor("scale", 1, &[2]).bytes(9, &[0; 8]);
+    let graph = graph()
+        .sub(1, &node(op, &["x", "scale"], &["y"]).sub(5, &axis))
+        .sub(5, &scale)
+        .sub(11, &value("x", &[2, 2]))
+        .sub(12, &value("y", &[]));
+    model(&graph)
+}
+
 fn initializer(dims: &[i64], bytes: &[u8]) -> Vec<u8> {
     model(&graph().sub(5, &tensor("w", 1, dims).bytes(9, bytes)))
 }
@@ -260,6 +272,12 @@ attacks! {
             .sub(1, &node("ConstantOfShape", &["sizes"], &["y"]))
             .sub(5, &stored(&[1 << 30, 1 << 30]))
             .sub(12, &value("y", &[]))) => "y";
+    an_axis_far_away:
+        along("QuantizeLinear", i64::MIN + 4) => "axis = -9223372036854775804",
+        along("QuantizeLinear", -(1 << 40)) => "axis = -1099511627776",
+        along("LayerNormalization", -(1 << 40)) => "axis = ",
+        along("Gather", i64::MAX) => "axis = 9223372036854775807",
+        along("Concat", 33) => "axis = 33";
     values_that_double_again_and_again:
         doubled(40) => "too large",
         doubled(80) => "too large";

@@ -12,7 +12,7 @@ use crate::checkpoint::parse;
 use crate::{Error, ErrorKind, Result};
 
 /// Most axes of a tensor.
-const MAX_AXES: usize = 32;
+pub(super) const MAX_AXES: usize = 32;
 
 /// Makes tensors, counting what they take against the limits.
 pub(super) struct Loader<'l> {

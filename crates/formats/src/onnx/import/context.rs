@@ -14,7 +14,7 @@ use super::File;
 use crate::onnx::schema::{
     Attribute, DimDef, GraphDef, NodeDef, TensorDef, Value, ValueInfo, ValueKind,
 };
-use crate::onnx::tensors::dtype;
+use crate::onnx::tensors::{MAX_AXES, dtype};
 use crate::{Error, ErrorKind, Result};
 
 /// What is known of a value while importing.
@@ -765,6 +765,22 @@ impl<'n, 'a> Attributes<'n, 'a> {
             Some(Value::Int(v)) => Ok(Some(*v)),
             Some(_) => Err(Self::wrong(name, "an integer")),
         }
+    }
+
+    /// A place among axes, counted from either end. Bounded here, since lists of axes are made from it
+    /// before the rank of a value is known.
+    pub(super) fn axis(&self, name: &str) -> Result<Option<i64>> {
+        let axis = self.int(name)?;
+        match axis {
+            Some(a) if a.unsigned_abs() > MAX_AXES as u64 => Err(Error::corrupt(format!(
+                "{name} = {a}, of at most {MAX_AXES} axes"
+            ))),
+            _ => Ok(axis),
+        }
+    }
+
+    pub(super) fn axis_or(&self, name: &str, default: i64) -> Result<i64> {
+        Ok(self.axis(name)?.unwrap_or(default))
     }
 
     pub(super) fn int_or(&self, name: &str, default: i64) -> Result<i64> {

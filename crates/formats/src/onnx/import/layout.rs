@@ -34,7 +34,7 @@ pub(super) fn import<'a>(
         }
         "Reshape" => reshape(c, a, x)?,
         "Flatten" => {
-            let axis = a.int_or("axis", 1)?;
+            let axis = a.axis_or("axis", 1)?;
             let x = need(x, 0)?;
             match axis {
                 1 => c.reshape(x, &[0, -1]),
@@ -64,7 +64,7 @@ pub(super) fn import<'a>(
         }
         "Concat" => {
             let axis = a
-                .int("axis")?
+                .axis("axis")?
                 .ok_or_else(|| Error::corrupt("no axis is given"))?;
             let parts: Vec<ValueId> = x.iter().copied().flatten().collect();
             c.concat(axis, &parts)
@@ -141,13 +141,13 @@ pub(super) fn import<'a>(
         }
         "Gather" => {
             let (x, indices) = (need(x, 0)?, need(x, 1)?);
-            c.gather(x, indices, a.int_or("axis", 0)?)
+            c.gather(x, indices, a.axis_or("axis", 0)?)
         }
         "GatherElements" => {
             let inputs = [need(x, 0)?, need(x, 1)?];
             c.node(
                 Op::Index(Index::Elements {
-                    axis: a.int_or("axis", 0)?,
+                    axis: a.axis_or("axis", 0)?,
                 }),
                 &inputs,
             )
@@ -160,7 +160,7 @@ pub(super) fn import<'a>(
         }
         "Scatter" | "ScatterElements" => {
             let inputs = [need(x, 0)?, need(x, 1)?, need(x, 2)?];
-            let axis = a.int_or("axis", 0)?;
+            let axis = a.axis_or("axis", 0)?;
             c.node(
                 Op::Index(Index::PutElements {
                     axis,
@@ -198,14 +198,14 @@ pub(super) fn import<'a>(
             let inputs = [need(x, 0)?, need(x, 1)?];
             c.node(
                 Op::Find(Find::Compress {
-                    axis: a.int("axis")?,
+                    axis: a.axis("axis")?,
                 }),
                 &inputs,
             )
         }
         "Unique" => {
             let find = Find::Unique {
-                axis: a.int("axis")?,
+                axis: a.axis("axis")?,
                 sorted: a.flag("sorted", true)?,
             };
             let x = need(x, 0)?;
@@ -252,7 +252,7 @@ fn reshape(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId> {
 }
 
 fn split(c: &mut Context, a: &Attributes, x: Inputs) -> Imported {
-    let axis = a.int_or("axis", 0)?;
+    let axis = a.axis_or("axis", 0)?;
     let of = match a.int("num_outputs")? {
         Some(n) => usize::try_from(n).map_err(|_| Error::corrupt(format!("{n} outputs")))?,
         None => a.n_outputs,
@@ -335,7 +335,7 @@ fn combine(a: &Attributes) -> Result<Combine> {
 }
 
 fn top(c: &mut Context, a: &Attributes, x: Inputs) -> Imported {
-    let (axis, largest) = (a.int_or("axis", -1)?, a.flag("largest", true)?);
+    let (axis, largest) = (a.axis_or("axis", -1)?, a.flag("largest", true)?);
     // Sorted results are also right where any order would do.
     a.int("sorted")?;
     let k = match a.int("k")? {
@@ -351,7 +351,7 @@ fn top(c: &mut Context, a: &Attributes, x: Inputs) -> Imported {
 }
 
 fn one_hot(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId> {
-    let axis = a.int_or("axis", -1)?;
+    let axis = a.axis_or("axis", -1)?;
     let (indices, depth, values) = (need(x, 0)?, need(x, 1)?, need(x, 2)?);
     let indices = c.cast(indices, DType::I64);
     let depth = c.cast(depth, DType::I64);
@@ -374,7 +374,7 @@ fn one_hot(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId> {
 }
 
 fn reverse_sequence(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId> {
-    let (batch, time) = (a.int_or("batch_axis", 1)?, a.int_or("time_axis", 0)?);
+    let (batch, time) = (a.axis_or("batch_axis", 1)?, a.axis_or("time_axis", 0)?);
     let (data, lengths) = (need(x, 0)?, need(x, 1)?);
     let swapped = match (batch, time) {
         (1, 0) => false,
@@ -556,7 +556,7 @@ fn extreme(c: &mut Context, op: &str, a: &Attributes, x: Inputs) -> Imported {
         (_, false) => ReduceKind::ArgMin,
         (_, true) => ReduceKind::ArgMinLast,
     };
-    let (axis, keep_dims) = (a.int_or("axis", 0)?, a.flag("keepdims", true)?);
+    let (axis, keep_dims) = (a.axis_or("axis", 0)?, a.flag("keepdims", true)?);
     let x = need(x, 0)?;
     Ok(Some(vec![c.reduce(kind, x, &[axis], keep_dims)]))
 }

@@ -50,7 +50,7 @@ pub(super) fn import<'a>(
 
 fn softmax(c: &mut Context, op: &str, a: &Attributes, x: Inputs) -> Result<ValueId> {
     let old = c.opset() < 13;
-    let axis = a.int_or("axis", if old { 1 } else { -1 })?;
+    let axis = a.axis_or("axis", if old { 1 } else { -1 })?;
     let data = need(x, 0)?;
     if !old || axis == -1 || c.rank(data) == Some(2) && axis == 1 {
         return along(c, op, data, axis);
@@ -186,7 +186,7 @@ fn group_norm(c: &mut Context, a: &Attributes, x: Inputs) -> Imported {
 /// The computation is in `f32` where the input is narrower (`stash_type` 1).
 fn layer_norm(c: &mut Context, op: &str, a: &Attributes, x: Inputs) -> Imported {
     let epsilon = a.float_or("epsilon", 1e-5)?;
-    let axis = a.int_or("axis", -1)?;
+    let axis = a.axis_or("axis", -1)?;
     let stash = a.element_type("stash_type")?.unwrap_or(DType::F32);
     let (input, scale, bias) = (need(x, 0)?, need(x, 1)?, maybe(x, 2));
     let dtype = c.dtype(input);
@@ -228,7 +228,7 @@ fn layer_norm(c: &mut Context, op: &str, a: &Attributes, x: Inputs) -> Imported 
 }
 
 fn lp_norm(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId> {
-    let (axis, p) = (a.int_or("axis", -1)?, a.int_or("p", 2)?);
+    let (axis, p) = (a.axis_or("axis", -1)?, a.int_or("p", 2)?);
     let x = need(x, 0)?;
     let norm = match p {
         1 => {

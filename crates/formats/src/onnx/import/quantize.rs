@@ -73,7 +73,7 @@ impl Per {
     fn new(a: &Attributes) -> Result<Per> {
         let block = a.int_or("block_size", 0)?;
         Ok(Per {
-            axis: a.int_or("axis", 1)?,
+            axis: a.axis_or("axis", 1)?,
             block: usize::try_from(block)
                 .map_err(|_| Error::corrupt(format!("block_size {block}")))?,
         })
