@@ -884,6 +884,12 @@ pub(super) fn need(inputs: &[Option<ValueId>], i: usize) -> Result<ValueId> {
         .ok_or_else(|| Error::corrupt(format!("input {i} is missing")))
 }
 
+/// The inputs that are not left out: at least the first.
+pub(super) fn given(inputs: &[Option<ValueId>]) -> Result<Vec<ValueId>> {
+    need(inputs, 0)?;
+    Ok(inputs.iter().copied().flatten().collect())
+}
+
 /// An input that may be left out.
 pub(super) fn maybe(inputs: &[Option<ValueId>], i: usize) -> Option<ValueId> {
     inputs.get(i).copied().flatten()

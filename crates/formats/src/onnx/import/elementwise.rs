@@ -4,7 +4,7 @@ use bantam_core::op::elementwise::UnaryKind;
 use bantam_core::op::{Binary, Dropout, Logic};
 use bantam_core::{DType, Op, Tensor, ValueId};
 
-use super::context::{Attributes, Context, Imported, maybe, need, unsupported};
+use super::context::{Attributes, Context, Imported, given, maybe, need, unsupported};
 use crate::Result;
 
 type Inputs<'i> = &'i [Option<ValueId>];
@@ -20,7 +20,7 @@ pub(super) fn import<'a>(
         return Ok(Some(vec![c.unary(kind, x)]));
     }
     if let Some(logic) = logic(op, a)? {
-        let inputs: Vec<ValueId> = x.iter().copied().flatten().collect();
+        let inputs = given(x)?;
         return Ok(Some(vec![c.logic(logic, &inputs)]));
     }
     let y = match op {

@@ -5,7 +5,7 @@ use bantam_core::op::recurrent::{Activation, Cell, Direction};
 use bantam_core::op::{Binary, Conv, Dense, Late, MatMul, Recurrent};
 use bantam_core::{DType, Op, ValueId};
 
-use super::context::{Attributes, Context, Imported, maybe, need, unsupported};
+use super::context::{Attributes, Context, Imported, given, maybe, need, unsupported};
 use crate::{Error, Result};
 
 type Inputs<'i> = &'i [Option<ValueId>];
@@ -73,7 +73,7 @@ fn hidden_size(n: i64) -> Result<usize> {
 /// A convolution; where nothing depends on the size of the input it is concrete at once.
 pub(super) fn conv(c: &mut Context, s: &Sliding, group: i64, x: Inputs) -> Result<ValueId> {
     let groups = groups(group)?;
-    let inputs: Vec<ValueId> = x.iter().copied().flatten().collect();
+    let inputs = given(x)?;
     let (_, w) = (need(x, 0)?, need(x, 1)?);
     let rank = c.rank(w).or(c.rank(inputs[0])).or(match s.kernel.len() {
         0 => None,
@@ -113,7 +113,7 @@ fn conv_transpose(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId>
         extra: a.sizes("output_padding")?,
         output: a.sizes("output_shape")?,
     };
-    let inputs: Vec<ValueId> = x.iter().copied().flatten().collect();
+    let inputs = given(x)?;
     Ok(c.late(late, &inputs))
 }
 

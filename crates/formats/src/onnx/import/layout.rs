@@ -6,7 +6,7 @@ use bantam_core::op::layout::Fill;
 use bantam_core::op::{Cumulative, Find, Index, Late, Logic, Reduce, ReduceKind};
 use bantam_core::{DType, Op, Tensor, ValueId};
 
-use super::context::{Attributes, Context, Imported, maybe, need, unsupported};
+use super::context::{Attributes, Context, Imported, given, maybe, need, unsupported};
 use super::elementwise::constant_value;
 use crate::{Error, Result};
 
@@ -66,7 +66,7 @@ pub(super) fn import<'a>(
             let axis = a
                 .axis("axis")?
                 .ok_or_else(|| Error::corrupt("no axis is given"))?;
-            let parts: Vec<ValueId> = x.iter().copied().flatten().collect();
+            let parts = given(x)?;
             c.concat(axis, &parts)
         }
         "Split" => return split(c, a, x),
@@ -111,7 +111,7 @@ pub(super) fn import<'a>(
         }
         "Trilu" => {
             let upper = a.flag("upper", true)?;
-            let inputs: Vec<ValueId> = x.iter().copied().flatten().collect();
+            let inputs = given(x)?;
             c.late(Late::Triangle { upper }, &inputs)
         }
         "DepthToSpace" | "SpaceToDepth" => {
