@@ -140,16 +140,32 @@ pub(crate) fn sort_keys(
         }
     };
     if labels.len() > FIT_ROWS {
-        // Labels go with their keys: to fetch them one by one would take longer than the sort.
-        let rows: Vec<(u64, u32)> = keys
-            .into_par_iter()
-            .zip(labels)
-            .map(|(k, &l)| (k, l))
-            .collect();
-        let rows = sort_by_key(rows, |row| row.0);
-        let counted = sorted::count_sorted(&rows, |r| r.0, |r| r.1, class_counts.len());
-        let counts: Vec<u64> = class_counts.iter().map(|&c| c as u64).collect();
-        let draws = Shuffles::new(&counts, draws).all(group_sizes(&rows, |r| r.0));
+        let (counted, draws) = match packed(&keys, labels, class_counts.len()) {
+            Some((rows, bits)) => {
+                drop(keys);
+                let class = |row: &u64| (row & ((1 << bits) - 1)) as u32;
+                sort_rows(
+                    rows,
+                    |row| *row,
+                    |row| row >> bits,
+                    class,
+                    class_counts,
+                    draws,
+                )
+            }
+            None => {
+                let rows = keys.into_par_iter().zip(labels);
+                let rows: Vec<(u64, u32)> = rows.map(|(k, &l)| (k, l)).collect();
+                sort_rows(
+                    rows,
+                    |row| row.0,
+                    |row| row.0,
+                    |row| row.1,
+                    class_counts,
+                    draws,
+                )
+            }
+        };
         return finish(
             counted,
             Permuted::of(labels.len(), counted.changes as f64, &draws),
@@ -167,6 +183,37 @@ pub(crate) fn sort_keys(
         count(shuffled).changes as f64
     });
     finish(counted, permuted)
+}
+
+/// Rows as one number each, the label in the lowest bits, of which there are the second; nothing where key
+/// and label do not fit into 64 bits. Labels go with their keys because to fetch them one by one would
+/// take longer than the sort, and a number is half of what a pair takes.
+fn packed(keys: &[u64], labels: &[u32], classes: usize) -> Option<(Vec<u64>, u32)> {
+    let low = keys.par_iter().copied().min()?;
+    let high = keys.par_iter().copied().max()?;
+    let bits = classes.next_power_of_two().trailing_zeros();
+    if (high - low).leading_zeros() < bits {
+        return None;
+    }
+    let rows = keys.par_iter().zip(labels);
+    let row = |(key, &label): (&u64, &u32)| (key - low) << bits | u64::from(label);
+    Some((rows.map(row).collect(), bits))
+}
+
+/// Sorts rows by `order`, counts groups of one `key`, and draws changes of shuffled labels.
+fn sort_rows<T: Copy + Ord + Default + Send + Sync>(
+    rows: Vec<T>,
+    order: impl Fn(&T) -> u64 + Sync + Copy,
+    key: impl Fn(&T) -> u64 + Sync + Copy,
+    class: impl Fn(&T) -> u32 + Sync,
+    class_counts: &[usize],
+    draws: (usize, u64),
+) -> (Counted, Vec<f64>) {
+    let rows = sort_by_key(rows, order);
+    let counted = sorted::count_sorted(&rows, key, class, class_counts.len());
+    let counts: Vec<u64> = class_counts.iter().map(|&c| c as u64).collect();
+    let draws = Shuffles::new(&counts, draws).all(group_sizes(&rows, key));
+    (counted, draws)
 }
 
 /// Threshold sort of numbers as they are: `columns`, each with `n` numbers, are added from left to right
