@@ -140,30 +140,15 @@ pub(crate) fn sort_keys(
         }
     };
     if labels.len() > FIT_ROWS {
-        let (counted, draws) = match packed(&keys, labels, class_counts.len()) {
-            Some((rows, bits)) => {
-                drop(keys);
+        let (counted, draws) = match pack(keys, labels, class_counts.len()) {
+            Ok((rows, bits)) => {
                 let class = |row: &u64| (row & ((1 << bits) - 1)) as u32;
-                sort_rows(
-                    rows,
-                    |row| *row,
-                    |row| row >> bits,
-                    class,
-                    class_counts,
-                    draws,
-                )
+                sort_rows(rows, |r| *r, |r| r >> bits, class, class_counts, draws)
             }
-            None => {
+            Err(keys) => {
                 let rows = keys.into_par_iter().zip(labels);
                 let rows: Vec<(u64, u32)> = rows.map(|(k, &l)| (k, l)).collect();
-                sort_rows(
-                    rows,
-                    |row| row.0,
-                    |row| row.0,
-                    |row| row.1,
-                    class_counts,
-                    draws,
-                )
+                sort_rows(rows, |r| r.0, |r| r.0, |r| r.1, class_counts, draws)
             }
         };
         return finish(
@@ -185,19 +170,27 @@ pub(crate) fn sort_keys(
     finish(counted, permuted)
 }
 
-/// Rows as one number each, the label in the lowest bits, of which there are the second; nothing where key
-/// and label do not fit into 64 bits. Labels go with their keys because to fetch them one by one would
-/// take longer than the sort, and a number is half of what a pair takes.
-fn packed(keys: &[u64], labels: &[u32], classes: usize) -> Option<(Vec<u64>, u32)> {
-    let low = keys.par_iter().copied().min()?;
-    let high = keys.par_iter().copied().max()?;
+/// Rows as one number each, in place, the label in the lowest bits, of which there are the second; the keys
+/// again where key and label do not fit into 64 bits. Labels go with their keys because to fetch them one
+/// by one would take longer than the sort, and a number is half of what a pair takes.
+fn pack(
+    mut keys: Vec<u64>,
+    labels: &[u32],
+    classes: usize,
+) -> std::result::Result<(Vec<u64>, u32), Vec<u64>> {
+    let none = || (u64::MAX, 0);
+    let (low, high) = keys
+        .par_iter()
+        .fold(none, |(low, high), &k| (low.min(k), high.max(k)))
+        .reduce(none, |a, b| (a.0.min(b.0), a.1.max(b.1)));
     let bits = classes.next_power_of_two().trailing_zeros();
-    if (high - low).leading_zeros() < bits {
-        return None;
+    if high.saturating_sub(low).leading_zeros() < bits {
+        return Err(keys);
     }
-    let rows = keys.par_iter().zip(labels);
-    let row = |(key, &label): (&u64, &u32)| (key - low) << bits | u64::from(label);
-    Some((rows.map(row).collect(), bits))
+    keys.par_iter_mut()
+        .zip(labels)
+        .for_each(|(key, &label)| *key = (*key - low) << bits | u64::from(label));
+    Ok((keys, bits))
 }
 
 /// Sorts rows by `order`, counts groups of one `key`, and draws changes of shuffled labels.
@@ -226,18 +219,21 @@ pub fn sum_sort(columns: &[&[f64]], labels: &[u32], classes: usize) -> Threshold
         columns.iter().all(|c| c.len() == labels.len()),
         "a number for each label"
     );
-    let mut sums = vec![0f64; labels.len()];
-    sums.par_chunks_mut(BLOCK)
+    let mut keys = vec![0u64; labels.len()];
+    keys.par_chunks_mut(BLOCK)
         .enumerate()
-        .for_each(|(i, sums)| {
+        .for_each(|(i, keys)| {
+            let mut sums = [0f64; BLOCK];
             for column in columns {
-                let cells = &column[i * BLOCK..][..sums.len()];
+                let cells = &column[i * BLOCK..][..keys.len()];
                 sums.iter_mut().zip(cells).for_each(|(sum, x)| *sum += x);
             }
+            keys.iter_mut()
+                .zip(sums)
+                .for_each(|(key, sum)| *key = sortable(sum));
         });
     let mut counts = vec![0; classes];
     labels.iter().for_each(|&l| counts[l as usize] += 1);
-    let keys = sums.into_par_iter().map(sortable).collect();
     sort_keys(Method::Compat, keys, labels, &counts, columns.len(), (0, 0))
 }
 
