@@ -24,7 +24,10 @@ pub(super) fn print(network: &Graph) {
     let mut least = executor.profile(&refs).expect("a step");
     for _ in 1..RUNS {
         let times = executor.profile(&refs).expect("a step");
-        least.iter_mut().zip(times).for_each(|(l, t)| *l = t.min(*l));
+        least
+            .iter_mut()
+            .zip(times)
+            .for_each(|(l, t)| *l = t.min(*l));
     }
     let sizes = sizes(&form.graph);
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
