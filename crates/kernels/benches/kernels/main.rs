@@ -464,6 +464,19 @@ fn the_rest(bench: &Bench) {
         },
         || (),
     );
+    let clamped = kernels::Affine {
+        clamp: Some(kernels::last::Clamp::RELU),
+        ..affine
+    };
+    bench.row(
+        "batch norm + ReLU grad 128x16x1024",
+        len,
+        || {
+            let (dx, dg, db) = (black_box(&mut y), &mut dg, &mut db);
+            kernels::batch_norm_grad([n, c, s], &a, clamped, [&ones; 2], &b, dx, [dg, db]);
+        },
+        || (),
+    );
     bench.row(
         "sum channels 128x16x1024",
         len,

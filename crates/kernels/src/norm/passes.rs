@@ -158,37 +158,47 @@ fn accumulate<S: Simd>(
 ) -> [f64; 2] {
     let mut total = [0.0; 2];
     for (x, y) in x.chunks(RUN).zip(y.chunks(RUN)) {
-        let mut lanes = [[simd.splat(0.0); 2]; SIDE];
-        let wide = SIDE * S::LANES;
-        for (x, y) in x.chunks_exact(wide).zip(y.chunks_exact(wide)) {
-            for (i, [sum, dot]) in lanes.iter_mut().enumerate() {
-                let (x, y) = (&x[i * S::LANES..], &y[i * S::LANES..]);
-                let (a, b) = f(simd.load_slice(x), simd.load_slice(y));
-                *sum = simd.add(*sum, a);
-                *dot = simd.mul_add(a, b, *dot);
-            }
-        }
-        let done = x.len() / wide * wide;
-        let (x, y) = (&x[done..], &y[done..]);
-        let [first, ..] = &mut lanes;
-        for (x, y) in x.chunks_exact(S::LANES).zip(y.chunks_exact(S::LANES)) {
-            let (a, b) = f(simd.load_slice(x), simd.load_slice(y));
-            first[0] = simd.add(first[0], a);
-            first[1] = simd.mul_add(a, b, first[1]);
-        }
-        let done = x.len() / S::LANES * S::LANES;
+        let wide = x.len() / (SIDE * S::LANES) * (SIDE * S::LANES);
+        let whole = x.len() / S::LANES * S::LANES;
+        let a = lanes::<S, SIDE>(simd, &x[..wide], &y[..wide], &f);
+        let b = lanes::<S, 1>(simd, &x[wide..whole], &y[wide..whole], &f);
         let mut rest = [0.0f32; 2];
-        for (&x, &y) in x[done..].iter().zip(&y[done..]) {
+        for (&x, &y) in x[whole..].iter().zip(&y[whole..]) {
             let (a, b) = g(x, y);
             rest = [rest[0] + a, rest[1] + a * b];
         }
-        for (i, total) in total.iter_mut().enumerate() {
-            let [a, b, c, d] = lanes.map(|lane| lane[i]);
-            let sum = simd.sum(simd.add(simd.add(a, b), simd.add(c, d)));
-            *total += f64::from(sum) + f64::from(rest[i]);
-        }
+        total[0] += f64::from(simd.sum(simd.add(a.0, b.0))) + f64::from(rest[0]);
+        total[1] += f64::from(simd.sum(simd.add(a.1, b.1))) + f64::from(rest[1]);
     }
     total
+}
+
+/// The sums of [`accumulate`] over whole vectors, `N` of them at a time. They leave here only when done,
+/// or they would live in memory.
+#[inline(always)]
+fn lanes<S: Simd, const N: usize>(
+    simd: S,
+    x: &[f32],
+    y: &[f32],
+    f: impl Fn(S::V, S::V) -> (S::V, S::V),
+) -> (S::V, S::V) {
+    let (mut sums, mut dots) = ([simd.splat(0.0); N], [simd.splat(0.0); N]);
+    let pairs = x
+        .chunks_exact(N * S::LANES)
+        .zip(y.chunks_exact(N * S::LANES));
+    for (x, y) in pairs {
+        for i in 0..N {
+            let at = i * S::LANES..(i + 1) * S::LANES;
+            let (a, b) = f(simd.load_slice(&x[at.clone()]), simd.load_slice(&y[at]));
+            sums[i] = simd.add(sums[i], a);
+            dots[i] = simd.mul_add(a, b, dots[i]);
+        }
+    }
+    for i in 1..N {
+        sums[0] = simd.add(sums[0], sums[i]);
+        dots[0] = simd.add(dots[0], dots[i]);
+    }
+    (sums[0], dots[0])
 }
 
 /// Vectors side by side, so that one addition need not wait for the last.
