@@ -35,10 +35,19 @@ def main():
         return
     torch.set_num_threads(args.threads)
     torch.set_num_interop_threads(1)
+    from bench_networks import resnet_20
+
+    def residual(torch):
+        return resnet_20()[0]
+
     rows = [
         ("mlp-784-300-100-10", "nchw", mlp, [784]),
         ("lenet-5-caffe", "nchw", lenet_5_caffe, [1, 28, 28]),
         ("lenet-5-caffe", "channels_last", lenet_5_caffe, [1, 28, 28]),
+        ("resnet-20", "nchw", residual, [3, 32, 32]),
+        ("resnet-20", "channels_last", residual, [3, 32, 32]),
+        ("inverted-residuals", "nchw", inverted_residuals, [3, 32, 32]),
+        ("inverted-residuals", "channels_last", inverted_residuals, [3, 32, 32]),
     ]
     for network, layout, build, shape in rows:
         engine = "torch" if network.startswith("mlp") else f"torch-{layout}"
@@ -82,6 +91,42 @@ def lenet_5_caffe(torch):
         nn.Linear(800, 500),
         nn.ReLU(),
         nn.Linear(500, 10),
+    )
+
+
+def inverted_residuals(torch):
+    """Six blocks of MobileNetV2 with kernels of 3, 5 and 7; rectifiers in place as torchvision has them."""
+    nn = torch.nn
+
+    def normed(c_in, c_out, k, stride=1, groups=1, clipped=True):
+        layers = [
+            nn.Conv2d(c_in, c_out, k, stride, k // 2, groups=groups, bias=False),
+            nn.BatchNorm2d(c_out),
+        ]
+        return nn.Sequential(*layers, *[nn.ReLU6(inplace=True)] * clipped)
+
+    class Block(nn.Module):
+        def __init__(self, c_in, c_out, k, stride):
+            super().__init__()
+            inner = 6 * c_in
+            self.layers = nn.Sequential(
+                normed(c_in, inner, 1),
+                normed(inner, inner, k, stride, inner),
+                normed(inner, c_out, 1, clipped=False),
+            )
+            self.adds = stride == 1 and c_in == c_out
+
+        def forward(self, x):
+            return x + self.layers(x) if self.adds else self.layers(x)
+
+    sizes = [(16, 16, 3, 1), (16, 16, 5, 1), (16, 24, 3, 2), (24, 24, 5, 1), (24, 40, 7, 2), (40, 40, 7, 1)]
+    return nn.Sequential(
+        normed(3, 16, 3),
+        *[Block(*size) for size in sizes],
+        normed(40, 160, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(160, 10),
     )
 
 

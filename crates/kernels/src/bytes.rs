@@ -326,6 +326,11 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn between(self, x: __m512, low: __m512, high: __m512, v: __m512) -> __m512 {
+            self.0.between(x, low, high, v)
+        }
+
+        #[inline(always)]
         fn sum(self, a: __m512) -> f32 {
             self.0.sum(a)
         }

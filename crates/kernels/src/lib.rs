@@ -50,7 +50,7 @@ pub use layer_norm::{LayerNorm, layer_norm};
 pub use layout::{gather_rows, permute, scatter_add};
 pub use loss::{cross_entropy, cross_entropy_grad};
 pub use matmul::{MatRef, dense, matmul};
-pub use norm::{batch_norm, batch_norm_grad, batch_norm_train};
+pub use norm::{Affine, batch_norm, batch_norm_grad, batch_norm_train};
 pub use optim::{AdamStep, SgdStep, adam, scale, sgd, sum_of_squares};
 pub use parallel::{each, threads};
 pub use pool::{PoolShape, average_pool, average_pool_grad, max_pool, max_pool_grad};

@@ -99,6 +99,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The smaller of two; `b` where one is not a number.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `v` in the lanes where `low < x < high`, zero in the others.
+    fn between(self, x: Self::V, low: Self::V, high: Self::V, v: Self::V) -> Self::V;
     /// Sum of the lanes, in a fixed order.
     fn sum(self, a: Self::V) -> f32;
 
@@ -258,6 +260,18 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn between(self, x: Self::V, low: Self::V, high: Self::V, v: Self::V) -> Self::V {
+        let lane = |i: usize| {
+            if low[i] < x[i] && x[i] < high[i] {
+                v[i]
+            } else {
+                0.0
+            }
+        };
+        std::array::from_fn(lane)
+    }
+
+    #[inline(always)]
     fn sum(self, a: Self::V) -> f32 {
         ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
     }
@@ -352,6 +366,16 @@ pub(crate) mod x86 {
         }
 
         #[inline(always)]
+        fn between(self, x: __m256, low: __m256, high: __m256, v: __m256) -> __m256 {
+            // SAFETY: the token says the CPU has AVX2.
+            unsafe {
+                let above = _mm256_cmp_ps::<_CMP_LT_OQ>(low, x);
+                let below = _mm256_cmp_ps::<_CMP_LT_OQ>(x, high);
+                _mm256_and_ps(_mm256_and_ps(above, below), v)
+            }
+        }
+
+        #[inline(always)]
         fn sum(self, a: __m256) -> f32 {
             // SAFETY: the token says the CPU has AVX2.
             unsafe {
@@ -443,6 +467,16 @@ pub(crate) mod x86 {
         }
 
         #[inline(always)]
+        fn between(self, x: __m512, low: __m512, high: __m512, v: __m512) -> __m512 {
+            // SAFETY: the token says the CPU has AVX-512F.
+            unsafe {
+                let above = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(low, x);
+                let inside = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, x, high);
+                _mm512_maskz_mov_ps(inside, v)
+            }
+        }
+
+        #[inline(always)]
         fn sum(self, a: __m512) -> f32 {
             // SAFETY: the token says the CPU has AVX-512F.
             unsafe { _mm512_reduce_add_ps(a) }
@@ -522,6 +556,21 @@ pub(crate) mod neon {
         fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
             // SAFETY: 64-bit Arm has NEON.
             unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
+        }
+
+        #[inline(always)]
+        fn between(
+            self,
+            x: float32x4_t,
+            low: float32x4_t,
+            high: float32x4_t,
+            v: float32x4_t,
+        ) -> float32x4_t {
+            // SAFETY: 64-bit Arm has NEON.
+            unsafe {
+                let inside = vandq_u32(vcltq_f32(low, x), vcltq_f32(x, high));
+                vreinterpretq_f32_u32(vandq_u32(inside, vreinterpretq_u32_f32(v)))
+            }
         }
 
         #[inline(always)]

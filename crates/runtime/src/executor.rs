@@ -137,16 +137,16 @@ impl Executor {
         inputs: &[&Tensor],
         outputs: &mut Vec<(Data, &'p Type)>,
     ) -> Result<()> {
-        let op = match &step.work {
+        let is_late = |(place, _): &(Place, _)| matches!(place, Place::Late(_));
+        match &step.work {
             Work::Layer(layer) => {
                 self.layer(layer, step, inputs);
                 return Ok(());
             }
-            Work::Op(op) => op,
-        };
-        let is_late = |(place, _): &(Place, _)| matches!(place, Place::Late(_));
-        if step.outputs.iter().any(is_late) {
-            return self.run_late(number, op, step, inputs);
+            Work::Op(op) if step.outputs.iter().any(is_late) => {
+                return self.run_late(number, op, step, inputs);
+            }
+            Work::Op(_) | Work::Norm(..) => {}
         }
         let slots = || {
             step.outputs.iter().map(|(place, _)| match place {
@@ -166,7 +166,14 @@ impl Executor {
                 self.view(inputs, *place, t)
             })
             .collect();
-        let result = kernel::run(op, &views, outputs);
+        let result = match &step.work {
+            Work::Op(op) => kernel::run(op, &views, outputs),
+            Work::Norm(op, clamp) => {
+                kernel::batch_norm(op, Some(*clamp), &views, outputs);
+                Ok(())
+            }
+            Work::Layer(_) => unreachable!("done above"),
+        };
         for (slot, (data, _)) in slots().zip(outputs.drain(..)) {
             self.slots[slot] = data;
         }

@@ -431,6 +431,12 @@ fn the_rest(bench: &Bench) {
     );
     let (ones, mut mean, mut var) = (vec![1.0; c], vec![0.0; c], vec![1.0; c]);
     let (mut dg, mut db) = (vec![0.0; c], vec![0.0; c]);
+    let affine = kernels::Affine {
+        gamma: &ones,
+        beta: &ones,
+        epsilon: 1e-5,
+        clamp: None,
+    };
     let twin = || {
         drop(black_box(reference::batch_norm_train(
             [n, c, s],
@@ -445,7 +451,7 @@ fn the_rest(bench: &Bench) {
         len,
         || {
             let (y, mean, var) = (black_box(&mut y), &mut mean, &mut var);
-            kernels::batch_norm_train(n, c, s, &a, &ones, &ones, 1e-5, y, mean, var);
+            kernels::batch_norm_train([n, c, s], &a, affine, y, [mean, var]);
         },
         twin,
     );
@@ -454,7 +460,20 @@ fn the_rest(bench: &Bench) {
         len,
         || {
             let (dx, dg, db) = (black_box(&mut y), &mut dg, &mut db);
-            kernels::batch_norm_grad(n, c, s, &a, &ones, &ones, &ones, 1e-5, &b, dx, dg, db);
+            kernels::batch_norm_grad([n, c, s], &a, affine, [&ones; 2], &b, dx, [dg, db]);
+        },
+        || (),
+    );
+    let clamped = kernels::Affine {
+        clamp: Some(kernels::last::Clamp::RELU),
+        ..affine
+    };
+    bench.row(
+        "batch norm + ReLU grad 128x16x1024",
+        len,
+        || {
+            let (dx, dg, db) = (black_box(&mut y), &mut dg, &mut db);
+            kernels::batch_norm_grad([n, c, s], &a, clamped, [&ones; 2], &b, dx, [dg, db]);
         },
         || (),
     );

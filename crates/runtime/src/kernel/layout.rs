@@ -1,5 +1,6 @@
 //! Operators that move values.
 
+use bantam_core::op::layout::SliceRange;
 use bantam_core::op::{Gather, Layout, around};
 use bantam_core::{DType, Element, Op};
 use bantam_kernels as kernels;
@@ -24,11 +25,7 @@ fn typed<T: Element>(op: &Op, layout: &Layout, inputs: &[View], y: &mut Out) -> 
             kernels::permute::<T>(x.shape(), permutation, x.values(), out(y));
         }
         Layout::Slice { ranges } => {
-            let (start, step): (Vec<_>, Vec<_>) = ranges
-                .iter()
-                .zip(x.shape())
-                .map(|(r, &len)| (r.resolve(len).0, r.step))
-                .unzip();
+            let (start, step) = starts(ranges, x.shape());
             let shape = y.1.shape.clone();
             move_block::<T>(&shape, x.values(), x.shape(), &start, &step, out(y));
         }
@@ -51,8 +48,13 @@ fn typed<T: Element>(op: &Op, layout: &Layout, inputs: &[View], y: &mut Out) -> 
             let shape = y.1.shape.clone();
             pad(x.f32(), x.shape(), padding, *value, &shape, out(y));
         }
-        Layout::SliceGrad { .. }
-        | Layout::Pad { .. }
+        Layout::SliceGrad { ranges } => {
+            let shape = y.1.shape.clone();
+            let (start, step) = starts(ranges, &shape);
+            out::<T>(y).fill(T::default());
+            put_block::<T>(x.shape(), x.values(), &shape, &start, &step, out(y));
+        }
+        Layout::Pad { .. }
         | Layout::Extend { .. }
         | Layout::Expand { .. }
         | Layout::Tile { .. }
@@ -66,6 +68,34 @@ fn axis_of(axis: i64, rank: usize) -> usize {
     (if axis < 0 { axis + rank as i64 } else { axis }) as usize
 }
 
+/// The first element of each range and the step to the next, along axes of `shape`.
+fn starts(ranges: &[SliceRange], shape: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let ranges = ranges.iter().zip(shape);
+    ranges.map(|(r, &len)| (r.resolve(len).0, r.step)).unzip()
+}
+
+/// Calls `f` with each row of the block of `shape` that starts at `start` in a tensor of `whole`, taking
+/// every `step`th along each axis: its number, and where it begins there.
+fn each_row(
+    shape: &[usize],
+    whole: &[usize],
+    start: &[usize],
+    step: &[usize],
+    mut f: impl FnMut(usize, usize),
+) {
+    let strides = bantam_core::tensor::strides(whole);
+    let last = shape.len() - 1;
+    let rows: usize = shape[..last].iter().product();
+    for i in 0..rows {
+        let (mut rest, mut at) = (i, start[last]);
+        for axis in (0..last).rev() {
+            at += (start[axis] + rest % shape[axis] * step[axis]) * strides[axis];
+            rest /= shape[axis];
+        }
+        f(i, at);
+    }
+}
+
 /// Copies the block of `shape` that starts at `start` in `x`, taking every `step`th along each axis.
 fn move_block<T: Element>(
     shape: &[usize],
@@ -75,28 +105,49 @@ fn move_block<T: Element>(
     step: &[usize],
     y: &mut [T],
 ) {
-    let Some((&row, _)) = shape.split_last() else {
+    let (Some(&row), Some(&step_in)) = (shape.last(), step.last()) else {
         return y.copy_from_slice(x);
     };
     if y.is_empty() {
         return;
     }
-    let strides = bantam_core::tensor::strides(x_shape);
-    let last = shape.len() - 1;
-    for (i, y) in y.chunks_exact_mut(row).enumerate() {
-        let (mut rest, mut at) = (i, start[last]);
-        for axis in (0..last).rev() {
-            at += (start[axis] + rest % shape[axis] * step[axis]) * strides[axis];
-            rest /= shape[axis];
+    each_row(shape, x_shape, start, step, |i, at| {
+        let y = &mut y[i * row..][..row];
+        match step_in {
+            1 => y.copy_from_slice(&x[at..][..row]),
+            _ => {
+                let x = x[at..].iter().step_by(step_in);
+                y.iter_mut().zip(x).for_each(|(y, &x)| *y = x);
+            }
         }
-        if step[last] == 1 {
-            y.copy_from_slice(&x[at..at + row]);
-        } else {
-            y.iter_mut()
-                .enumerate()
-                .for_each(|(j, y)| *y = x[at + j * step[last]]);
-        }
+    });
+}
+
+/// The other way: `x: shape` becomes the block that starts at `start` in `y`.
+fn put_block<T: Element>(
+    shape: &[usize],
+    x: &[T],
+    y_shape: &[usize],
+    start: &[usize],
+    step: &[usize],
+    y: &mut [T],
+) {
+    let (Some(&row), Some(&step_in)) = (shape.last(), step.last()) else {
+        return y.copy_from_slice(x);
+    };
+    if x.is_empty() {
+        return;
     }
+    each_row(shape, y_shape, start, step, |i, at| {
+        let x = &x[i * row..][..row];
+        match step_in {
+            1 => y[at..][..row].copy_from_slice(x),
+            _ => {
+                let y = y[at..].iter_mut().step_by(step_in);
+                y.zip(x).for_each(|(y, &x)| *y = x);
+            }
+        }
+    });
 }
 
 /// Fills `y` with `value` and copies `x` into it, a row at a time.

@@ -11,6 +11,7 @@ mod statistics;
 
 pub(crate) use elementwise::function;
 pub(crate) use spatial::{conv_shape, pool_shape};
+pub(crate) use statistics::batch_norm;
 
 use bantam_core::op::late::{Known, MAX_CONSTANT, Resolved};
 use bantam_core::op::{ConvRole, Type};
@@ -78,7 +79,7 @@ pub(crate) fn run(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
         Op::MatMul(m) => linear::matmul(m, inputs, &mut outputs[0])?,
         Op::Conv(c) => spatial::conv(c, inputs, &mut outputs[0]),
         Op::Pool(p) => spatial::pool(p, inputs, &mut outputs[0]),
-        Op::BatchNorm(b) => statistics::batch_norm(b, inputs, outputs),
+        Op::BatchNorm(b) => statistics::batch_norm(b, None, inputs, outputs),
         Op::Unary(u) => elementwise::unary(u, inputs, &mut outputs[0]),
         Op::Binary(b) => elementwise::binary(*b, inputs, &mut outputs[0]),
         Op::Softmax(s) => statistics::softmax(s, inputs, &mut outputs[0]),

@@ -4,28 +4,39 @@ use bantam_core::Op;
 use bantam_core::op::norm::channels;
 use bantam_core::op::reduce::reduced_axes;
 use bantam_core::op::{BatchNorm, Loss, LossKind, NormRole, Reduce, ReduceKind, Softmax, around};
-use bantam_kernels as kernels;
+use bantam_kernels::last::Clamp;
+use bantam_kernels::{self as kernels, Affine};
 
 use super::{Out, View, by_reference, check_indices, out};
 use crate::Result;
 
-pub(super) fn batch_norm(op: &BatchNorm, inputs: &[View], outputs: &mut [Out]) {
+/// Batch normalisation, with a clamp behind it in training; then its gradient reads `beta` last.
+pub(crate) fn batch_norm(
+    op: &BatchNorm,
+    clamp: Option<Clamp>,
+    inputs: &[View],
+    outputs: &mut [Out],
+) {
     let (n, c, s) = channels(inputs[0].shape());
     let v = |i: usize| inputs[i].f32();
+    let affine = |beta| Affine {
+        gamma: v(1),
+        beta,
+        epsilon: op.epsilon,
+        clamp,
+    };
     match (op.role, outputs) {
         (NormRole::Inference, [y]) => {
-            kernels::batch_norm(n, c, s, v(0), v(1), v(2), v(3), v(4), op.epsilon, out(y));
+            kernels::batch_norm([n, c, s], v(0), affine(v(2)), [v(3), v(4)], out(y));
         }
         (NormRole::Training, [y, mean, var]) => {
-            let (y, mean, var) = (out(y), out(mean), out(var));
-            kernels::batch_norm_train(n, c, s, v(0), v(1), v(2), op.epsilon, y, mean, var);
+            let (y, moments) = (out(y), [out(mean), out(var)]);
+            kernels::batch_norm_train([n, c, s], v(0), affine(v(2)), y, moments);
         }
         (NormRole::Grad, [dx, dgamma, dbeta]) => {
-            let (dx, dgamma, dbeta) = (out(dx), out(dgamma), out(dbeta));
-            let (x, gamma, mean, var, dy) = (v(0), v(1), v(2), v(3), v(4));
-            kernels::batch_norm_grad(
-                n, c, s, x, gamma, mean, var, op.epsilon, dy, dx, dgamma, dbeta,
-            );
+            let (dx, dparams) = (out(dx), [out(dgamma), out(dbeta)]);
+            let affine = affine(inputs.get(5).map_or(&[], View::f32));
+            kernels::batch_norm_grad([n, c, s], v(0), affine, [v(2), v(3)], v(4), dx, dparams);
         }
         _ => unreachable!("the shape rule fixes the number of outputs"),
     }

@@ -222,6 +222,11 @@ impl<'g> Facts<'g> {
         }
     }
 
+    /// The node that makes `v`.
+    pub(super) fn producer(&self, v: ValueId) -> Option<usize> {
+        self.producer[v.index()]
+    }
+
     /// Nodes that read `v`, once for each reading; `usize::MAX` for an output of the graph.
     pub(super) fn readers(&self, v: ValueId) -> &[usize] {
         &self.readers[v.index()]

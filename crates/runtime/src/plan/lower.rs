@@ -10,6 +10,7 @@ use bantam_kernels::last::{
 use super::chains::{Chain, ChainKind, chains};
 use super::groups::{Bytes, Facts, Group, groups, weight_axis};
 use super::place::{Storage, Use, place};
+use super::rectified::{Rectified, rectified};
 use super::{Place, Plan, Step, Work, renames};
 use crate::kernel::{conv_shape, pool_shape};
 use crate::layer::Layer;
@@ -19,6 +20,7 @@ pub(super) fn lower(graph: &Graph, types: Vec<Option<Type>>, inputs: &[Type]) ->
     let facts = Facts::new(graph, types);
     let mut groups = groups(&facts);
     let chains = chains(&facts, &mut groups.taken);
+    let rectified = rectified(&facts, &mut groups.taken);
     let mut lowering = Lowering::new(&facts);
     for (i, node) in graph.nodes().iter().enumerate() {
         if let Some(group) = groups.layers.get(&i) {
@@ -39,6 +41,8 @@ pub(super) fn lower(graph: &Graph, types: Vec<Option<Type>>, inputs: &[Type]) ->
             lowering.group(group);
         } else if let Some(chain) = chains.get(&i) {
             lowering.chain(chain);
+        } else if let Some(both) = rectified.get(&i) {
+            lowering.rectified(both, node);
         } else if let Some(&(source, pool)) = groups.pools.get(&i) {
             lowering.byte_pool(source, &graph.nodes()[pool], node.outputs[0]);
         } else if !groups.taken[i] {
@@ -600,6 +604,26 @@ impl<'g> Lowering<'g> {
             macs: chain.nodes.iter().map(|&n| self.macs(&nodes[n])).sum(),
             reads,
             writes: vec![(storage, Some(t))],
+        });
+    }
+
+    /// A normalisation with its rectifier.
+    fn rectified(&mut self, both: &Rectified, node: &Node) {
+        let read = |&v: &ValueId| (Some(self.plain(v)), self.type_of(v));
+        let reads: Vec<_> = both.inputs.iter().map(read).collect();
+        let made = |&v: &ValueId| {
+            let t = self.type_of(v).expect("checked when it was found");
+            let storage = self.new_storage(Storage::Plain(DType::F32, t.len()));
+            self.plain[v.index()] = Some(storage);
+            (storage, Some(t))
+        };
+        let writes: Vec<_> = both.outputs.iter().map(made).collect();
+        self.drafts.push(Draft {
+            name: node.name.clone(),
+            work: Work::Norm(both.op, both.clamp),
+            macs: self.macs(node),
+            reads,
+            writes,
         });
     }
 

@@ -8,10 +8,12 @@ mod chains;
 mod groups;
 mod lower;
 mod place;
+mod rectified;
 mod slices;
 
-use bantam_core::op::{Dropout, Layout, Type, Unary};
+use bantam_core::op::{BatchNorm, Dropout, Layout, Type, Unary};
 use bantam_core::{Graph, Op, Tensor, pass};
+use bantam_kernels::last::Clamp;
 
 use crate::Result;
 use crate::layer::Layer;
@@ -44,6 +46,8 @@ pub(crate) enum Place {
 pub(crate) enum Work {
     /// One operator of the graph.
     Op(Op),
+    /// Batch normalisation in a training step, and the rectifier behind it.
+    Norm(BatchNorm, Clamp),
     /// A layer with packed weights, or one on images that are channels last.
     Layer(Layer),
 }
@@ -162,7 +166,7 @@ impl Plan {
             .map(|t| t.len() * t.dtype().size_bytes());
         let packed = self.steps.iter().map(|s| match &s.work {
             Work::Layer(layer) => layer.weight_bytes(),
-            Work::Op(_) => 0,
+            Work::Op(_) | Work::Norm(..) => 0,
         });
         Memory {
             buffers_bytes: slots.chain(images).sum(),
@@ -210,6 +214,7 @@ impl Plan {
             }
             let kernel = match &step.work {
                 Work::Op(op) => op.name().to_owned(),
+                Work::Norm(op, _) => format!("{} + clamp", Op::BatchNorm(*op).name()),
                 Work::Layer(layer) => {
                     weights += layer.weight_bytes();
                     layer.describe()

@@ -1,7 +1,7 @@
 //! Whole training steps: reading a batch, forward, loss, backward, SGD with momentum.
 //!
 //! `cargo bench -p bantam-train --bench step [-- FILTER] [--threads N] [--steps N] [--json]
-//! [--no-twins]`
+//! [--no-twins] [--profile]`
 //!
 //! A row is a network at batch 128 in `f32`, trained by [`fit`] on made-up data in memory, so it is
 //! timed as training really runs. It has median and least time of a step, on the processor (of the
@@ -9,14 +9,18 @@
 //! multiply-adds of dense layers, products and convolutions (at the least time), and its share of the peak of one core
 //! (measured first, by a loop of nothing but fused multiply-adds) times threads. Then the memory
 //! that the plan asks for and what the process took at most; and the slow twin: the same Graph,
-//! without the update, once in `f64` by `reference::evaluate` at a small batch, scaled up.
+//! without the update, once in `f64` by `reference::evaluate` at a small batch, scaled up. `--profile`
+//! prints the time of each operator instead.
+
+mod networks;
+mod profile;
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use bantam_core::op::LossKind;
 use bantam_core::reference::{self, Array};
-use bantam_core::{Graph, Op, Tensor, arch};
+use bantam_core::{Graph, Op, Tensor};
 use bantam_data::{Augment, MemorySource, Rng, Source, Targets};
 use bantam_runtime::Memory;
 use bantam_train::{
@@ -50,18 +54,15 @@ fn main() {
         .num_threads(options.threads)
         .build()
         .expect("a pool");
-    // From small to large: the second peak of memory then does not hide behind the first.
-    let networks = [
-        (
-            "mlp-784-300-100-10",
-            arch::mlp("mlp", &[784], &[300, 100], CLASSES),
-        ),
-        ("lenet-5-caffe", arch::lenet_5_caffe(&[1, 28, 28], CLASSES)),
-    ];
-    for (name, network) in networks {
+    for (name, network) in networks::all() {
         if name.contains(&options.filter) {
             let network = network.expect("a valid network");
             let network = fresh(&network, 1).expect("a valid network");
+            if options.profile {
+                println!("{name}");
+                pool.install(|| profile::print(&network));
+                continue;
+            }
             let row = pool.install(|| Row::measure(name, &network, &options));
             if options.json {
                 println!("{}", row.json(peak));
@@ -79,6 +80,8 @@ struct Options {
     steps: usize,
     json: bool,
     twins: bool,
+    /// Time each operator rather than whole steps.
+    profile: bool,
 }
 
 impl Options {
@@ -89,6 +92,7 @@ impl Options {
             steps: 300,
             json: false,
             twins: true,
+            profile: false,
         };
         let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
         while let Some(arg) = args.next() {
@@ -98,6 +102,7 @@ impl Options {
                 "--steps" => options.steps = number(),
                 "--json" => options.json = true,
                 "--no-twins" => options.twins = false,
+                "--profile" => options.profile = true,
                 _ => options.filter = arg,
             }
         }
