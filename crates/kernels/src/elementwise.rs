@@ -200,7 +200,13 @@ fn offsets(outer: &[Axis], mut i: usize) -> (usize, usize) {
 }
 
 /// One row, by the strides of its axis.
-fn row(axis: &Axis, a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
+fn row(
+    axis: &Axis,
+    a: &[f32],
+    b: &[f32],
+    y: &mut [f32],
+    f: impl Fn(f32, f32) -> f32 + Copy + Sync,
+) {
     match (axis.a, axis.b) {
         (1, 1) => zip_loop(&a[..y.len()], &b[..y.len()], y, f),
         (1, 0) => {
