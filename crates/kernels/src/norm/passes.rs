@@ -332,8 +332,10 @@ impl GradSums<'_> {
             return total;
         }
         let scalar = Scalar { line, gate };
+        let all = [x, dy];
         for (i, (x, dy)) in x.chunks_exact(s).zip(dy.chunks_exact(s)).enumerate() {
             let j = i % c;
+            prefetch_next(simd, s, i, all);
             let channel = Channel::new(simd, line, j);
             let [sum, dot] = accumulate(
                 simd,
@@ -351,6 +353,15 @@ impl GradSums<'_> {
             total[j] = [total[j][0] + sum, total[j][1] + dot];
         }
         total
+    }
+}
+
+/// Asks for plane `i + 1` of both. A plane is often just a page, where the processor's own prefetching
+/// stops.
+#[inline(always)]
+fn prefetch_next<S: Simd>(simd: S, s: usize, i: usize, both: [&[f32]; 2]) {
+    for x in both {
+        simd.prefetch(x.get((i + 1) * s..(i + 2) * s).unwrap_or_default());
     }
 }
 
@@ -455,12 +466,14 @@ impl GradApply<'_> {
             }
             return;
         }
+        let all = [x, dy];
         let planes = x
             .chunks_exact(s)
             .zip(dy.chunks_exact(s))
             .zip(dx.chunks_exact_mut(s));
         for (i, ((x, dy), dx)) in planes.enumerate() {
             let j = i % factors.len();
+            prefetch_next(simd, s, i, all);
             let channel = Channel::new(simd, line, j);
             let [a, b, d] = factors[j].map(|f| simd.splat(f));
             let vectors = x
