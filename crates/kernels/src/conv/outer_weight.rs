@@ -187,12 +187,12 @@ impl Tile<'_> {
                     // within the image for all columns.
                     x[t] = unsafe { simd.load(self.turned.as_ptr().add(at[t] + pixel)) };
                 }
-                for r in 0..R {
+                for (r, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: within the first `R` planes, by the second assertion.
                     let dy = unsafe { *self.dy.as_ptr().add(r * plane + row * columns + column) };
                     let dy = simd.splat(dy);
                     for t in 0..T {
-                        sums[r][t] = simd.mul_add(dy, x[t], sums[r][t]);
+                        sums[t] = simd.mul_add(dy, x[t], sums[t]);
                     }
                 }
             }
