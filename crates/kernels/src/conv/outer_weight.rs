@@ -12,6 +12,12 @@ use super::{ConvShape, sum_over_images};
 use crate::parallel;
 use crate::simd::{self, Level, Simd, WithSimd};
 
+/// Floats of turned images at a time, at most: half of a level-2 cache of 1 MiB.
+const BLOCK: usize = 1 << 17;
+
+/// Results that go by between two additions of a tile to its sums, about: enough to amortise them.
+const RESULTS: usize = 256;
+
 /// Whether this way is better than along the pixels: most lanes have a channel.
 pub(super) fn suits(shape: &ConvShape) -> bool {
     let lanes = simd::widths(simd::level()).lanes;
@@ -34,20 +40,24 @@ pub(super) fn grad_weight(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32]
         .flat_map(|b| offsets.iter().map(move |at| b * block + at))
         .collect();
     let (x_len, y_len) = (c * shape.plane_in(), shape.c_out * shape.plane_out());
-    let turned = (blocks * block + shape.plane_in()) * lanes;
+    let image = blocks * block * lanes;
+    let fit = (BLOCK / image).max(1);
+    let together = RESULTS.div_ceil(shape.plane_out()).min(fit);
+    let turned = together * image + shape.plane_in() * lanes;
     let sums = shape.c_out * columns.len() * lanes;
     sum_over_images(shape, dw, |images, dw| {
         parallel::with_scratch(turned + sums, |scratch| {
             let (turned, sums) = scratch.split_at_mut(turned);
             sums.fill(0.0);
             turned.fill(0.0);
-            for i in images {
-                let work = Image {
+            for first in images.clone().step_by(together) {
+                let n = together.min(images.end - first);
+                let work = Images {
                     shape,
                     read,
                     columns: &columns,
-                    x: &x[i * x_len..][..x_len],
-                    dy: &dy[i * y_len..][..y_len],
+                    x: &x[first * x_len..][..n * x_len],
+                    dy: &dy[first * y_len..][..n * y_len],
                     turned: &mut *turned,
                     sums: &mut *sums,
                 };
@@ -65,26 +75,26 @@ pub(super) fn grad_weight(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32]
     });
 }
 
-/// What one image adds.
-struct Image<'a> {
+/// What a few images add.
+struct Images<'a> {
     shape: &'a ConvShape,
     read: Padded,
     /// Pixels of the turned image that the vectors of a tile read for the first result.
     columns: &'a [usize],
     x: &'a [f32],
     dy: &'a [f32],
-    /// Room for the blocks of the turned image, whose zeros are there, and one block more.
+    /// Room for the blocks of the turned images, whose zeros are there, and one block more.
     turned: &'a mut [f32],
     /// `[c_out, columns, lanes]`.
     sums: &'a mut [f32],
 }
 
-impl WithSimd for Image<'_> {
+impl WithSimd for Images<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Image {
+        let Images {
             shape,
             read,
             columns,
@@ -95,11 +105,15 @@ impl WithSimd for Image<'_> {
         } = self;
         let (plane, block) = (shape.plane_in(), read.rows * read.columns * S::LANES);
         let blocks = shape.c_in.div_ceil(S::LANES);
-        let (turned, flat) = turned.split_at_mut(blocks * block);
-        for (i, turned) in turned.chunks_exact_mut(block).enumerate() {
-            let channels = S::LANES.min(shape.c_in - i * S::LANES);
-            let x = &x[i * S::LANES * plane..][..channels * plane];
-            spread(simd, x, channels, &read, flat, turned);
+        let (turned, flat) = turned.split_at_mut(turned.len() - plane * S::LANES);
+        let images = turned.chunks_exact_mut(blocks * block);
+        for (turned, x) in images.zip(x.chunks_exact(shape.c_in * plane)) {
+            let first = (0..shape.c_in).step_by(S::LANES);
+            for (first, turned) in first.zip(turned.chunks_exact_mut(block)) {
+                let channels = S::LANES.min(shape.c_in - first);
+                let x = &x[first * plane..][..channels * plane];
+                spread(simd, x, channels, &read, flat, turned);
+            }
         }
         let width = columns.len() * S::LANES;
         for taps in pieces(columns.len(), S::TILE[1]) {
@@ -108,6 +122,8 @@ impl WithSimd for Image<'_> {
                     turned,
                     columns: &columns[taps.clone()],
                     dy: &dy[rows.start * shape.plane_out()..],
+                    images: x.len() / (shape.c_in * plane),
+                    next: [blocks * block, shape.c_out * shape.plane_out()],
                     grid: [shape.out_h(), shape.out_w()],
                     step: [shape.stride[0] * read.columns, shape.stride[1]],
                 };
@@ -123,13 +139,16 @@ impl WithSimd for Image<'_> {
     }
 }
 
-/// A tile of sums over the pixels of an image.
+/// A tile of sums over the pixels of some images.
 struct Tile<'a> {
     turned: &'a [f32],
     /// Of the vectors.
     columns: &'a [usize],
     /// Planes of the first output channel and those after it.
     dy: &'a [f32],
+    images: usize,
+    /// Distance from one image to the next, turned and in `dy`.
+    next: [usize; 2],
     /// Results, down and right, and steps in what is read.
     grid: [usize; 2],
     step: [usize; 2],
@@ -171,28 +190,39 @@ impl Tile<'_> {
         let plane = rows * columns;
         let last = (rows - 1) * self.step[0] + (columns - 1) * self.step[1];
         let first = self.columns.iter().copied().max().unwrap_or(0);
+        let [more, more_dy] = self.next.map(|next| (self.images - 1) * next);
         assert!(
-            (first + last + 1) * S::LANES <= self.turned.len(),
-            "taps read within the image and its zeros"
+            more + (first + last + 1) * S::LANES <= self.turned.len(),
+            "taps read within the images and their zeros"
         );
-        assert!(R * plane <= self.dy.len(), "there are planes for all rows");
+        assert!(
+            more_dy + R * plane <= self.dy.len(),
+            "there are planes for all rows"
+        );
         let at: [usize; T] = std::array::from_fn(|t| self.columns[t] * S::LANES);
         let mut sums = [[simd.splat(0.0); T]; R];
-        for row in 0..rows {
-            for column in 0..columns {
-                let pixel = (row * self.step[0] + column * self.step[1]) * S::LANES;
-                let mut x = [simd.splat(0.0); T];
-                for t in 0..T {
-                    // SAFETY: the pixel is at most that of the last result, by the first assertion
-                    // within the image for all columns.
-                    x[t] = unsafe { simd.load(self.turned.as_ptr().add(at[t] + pixel)) };
-                }
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: within the first `R` planes, by the second assertion.
-                    let dy = unsafe { *self.dy.as_ptr().add(r * plane + row * columns + column) };
-                    let dy = simd.splat(dy);
+        for image in 0..self.images {
+            let [turned, dy] = self.next.map(|next| image * next);
+            for row in 0..rows {
+                for column in 0..columns {
+                    let pixel = row * self.step[0] + column * self.step[1];
+                    let mut x = [simd.splat(0.0); T];
                     for t in 0..T {
-                        sums[t] = simd.mul_add(dy, x[t], sums[t]);
+                        // SAFETY: the pixel is at most that of the last result of the last image, by
+                        // the first assertion within the images for all columns.
+                        x[t] = unsafe {
+                            let pixel = turned + pixel * S::LANES;
+                            simd.load(self.turned.as_ptr().add(at[t] + pixel))
+                        };
+                    }
+                    let dy = dy + row * columns + column;
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        // SAFETY: within `R` planes of an image, by the second assertion.
+                        let dy = unsafe { *self.dy.as_ptr().add(dy + r * plane) };
+                        let dy = simd.splat(dy);
+                        for t in 0..T {
+                            sums[t] = simd.mul_add(dy, x[t], sums[t]);
+                        }
                     }
                 }
             }
