@@ -2,12 +2,15 @@
 # The training step beside PyTorch: both run by turns, a process per row, and the ratios of their
 # CPU times are printed (over 1: slower than PyTorch). Rows without a partner are printed alone.
 #
-#   PASSES=5 THREADS=1 STEPS=300 CORE=0 PYTHON=python3 scripts/bench-step.sh
+#   PASSES=5 THREADS=1 STEPS=300 CORE=0 PYTHON=python3 scripts/bench-step.sh [NETWORK...]
 #
+# STEPS is for the MLP and LeNet-5; the two larger networks run a tenth of it, at least 10.
 # CORE pins every run to one core (Linux, `taskset`); leave it out with more threads than one.
 # PYTHON needs torch for the comparison, and nothing but the standard library for the table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+networks=(mlp lenet-5 resnet-20 inverted)
+[ $# -gt 0 ] && networks=("$@")
 passes=${PASSES:-5} threads=${THREADS:-1} steps=${STEPS:-300} python=${PYTHON:-python3}
 pin=()
 if [ -n "${CORE:-}" ]; then
@@ -18,26 +21,33 @@ rows=$(mktemp)
 trap 'rm -f "$rows"' EXIT
 
 cargo bench -q -p bantam-train --bench step --no-run
+steps_of() {
+  case "$1" in
+    mlp | lenet-5) echo "$steps" ;;
+    *) echo $((steps >= 100 ? steps / 10 : 10)) ;;
+  esac
+}
 with() {
   "${pin[@]}" cargo bench -q -p bantam-train --bench step -- "$1" \
-    --threads "$threads" --steps "$steps" --json --no-twins >>"$rows"
+    --threads "$threads" --steps "$(steps_of "$1")" --json --no-twins >>"$rows"
 }
 against() {
-  "${pin[@]}" "$python" scripts/bench-torch.py "$1" --threads "$threads" --steps "$steps" --json >>"$rows"
+  "${pin[@]}" "$python" scripts/bench-torch.py "$1" "$2" \
+    --threads "$threads" --steps "$(steps_of "$1")" --json >>"$rows"
 }
 torch=1
 "$python" -c 'import torch' 2>/dev/null || { torch=0; echo "PyTorch is not installed: no comparison" >&2; }
 for pass in $(seq "$passes"); do
   echo "pass $pass of $passes" >&2
-  for network in mlp lenet-5; do
+  for network in "${networks[@]}"; do
     with "$network"
     [ "$torch" = 0 ] && continue
     if [ "$network" = mlp ]; then
-      against mlp
+      against mlp torch
     else
-      against torch-nchw
+      against "$network" torch-nchw
       with "$network"
-      against torch-channels_last
+      against "$network" torch-channels_last
     fi
   done
 done

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The networks and the step of `cargo bench -p bantam-train --bench step`, in PyTorch eager.
 
-    bench-torch.py [FILTER] [--threads N] [--steps N] [--json]
+    bench-torch.py [FILTER...] [--threads N] [--steps N] [--json]
 
 Batch 128, f32, SGD with momentum, made-up data in memory, one row per network and memory layout.
 A step draws its rows, runs forward and loss, backward and the update, and reads the loss. Times are
@@ -23,7 +23,7 @@ WARM_UP = 10
 
 def main():
     args = argparse.ArgumentParser()
-    args.add_argument("filter", nargs="?", default="")
+    args.add_argument("filter", nargs="*", help="words that a row's network and engine have")
     args.add_argument("--threads", type=int, default=1)
     args.add_argument("--steps", type=int, default=300)
     args.add_argument("--json", action="store_true")
@@ -51,7 +51,7 @@ def main():
     ]
     for network, layout, build, shape in rows:
         engine = "torch" if network.startswith("mlp") else f"torch-{layout}"
-        if args.filter not in f"{network} {engine}":
+        if not all(word in f"{network} {engine}" for word in args.filter):
             continue
         row = {
             "engine": engine,

@@ -1,15 +1,19 @@
 //! Two-dimensional convolution (cross-correlation, as networks mean it) and its two gradients.
 //!
-//! There are two ways to compute one. [`direct`] reads the image through a table of offsets and is
-//! the usual one, also for depthwise convolutions; [`im2col`] makes a matrix product of it and is
-//! for what is one already (1 by 1 kernels), for tiny images and for gradients that scatter.
+//! There are three ways to compute one. [`direct`] reads the image through a table of offsets and is
+//! the usual one; [`filters`] puts the channels of a depthwise convolution into the lanes of vectors;
+//! [`im2col`] makes a matrix product of it and is for what is one already (1 by 1 kernels), for tiny
+//! images and for gradients that scatter.
 //!
 //! `x: [n, c_in, h, w]`, weights `[c_out, c_in / groups, kh, kw]`, `y: [n, c_out, out_h, out_w]`.
 
 mod direct;
 mod direct_weight;
+mod filters;
 mod im2col;
+mod outer_weight;
 mod shifted;
+mod turned;
 
 use std::ops::Range;
 
@@ -155,6 +159,9 @@ pub fn conv(shape: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
     if y.is_empty() {
         return;
     }
+    if filters::suits(shape) {
+        return filters::forward(simd::level(), shape, x, w, bias, y);
+    }
     if direct::suits(shape) {
         return direct::forward(simd::level(), shape, x, w, bias, y);
     }
@@ -172,6 +179,9 @@ pub fn conv_grad_input(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32])
     }
     if dy.is_empty() {
         return dx.fill(0.0);
+    }
+    if filters::suits(shape) {
+        return filters::grad_input(simd::level(), shape, dy, w, dx);
     }
     if direct::suits_grad_input(shape) {
         return direct::grad_input(simd::level(), shape, dy, w, dx);
@@ -192,6 +202,12 @@ pub fn conv_grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]
     }
     if dy.is_empty() || x.is_empty() {
         return dw.fill(0.0);
+    }
+    if filters::suits(shape) {
+        return filters::grad_weight(simd::level(), shape, x, dy, dw);
+    }
+    if outer_weight::suits(shape) {
+        return outer_weight::grad_weight(simd::level(), shape, x, dy, dw);
     }
     if direct_weight::suits(shape) {
         return direct_weight::grad_weight(simd::level(), shape, x, dy, dw);
@@ -336,6 +352,30 @@ mod tests {
                 s([2, 4, 9, 8], 4, [3, 3], [1, 2], [2; 4], two, 4),
             ),
             (
+                "filters 3",
+                s([3, 33, 10, 9], 33, [3, 3], one, [1; 4], one, 33),
+            ),
+            (
+                "filters 7 down",
+                s([2, 32, 16, 16], 32, [7, 7], two, [3; 4], one, 32),
+            ),
+            (
+                "filters 5 down, odd",
+                s([2, 16, 11, 13], 16, [5, 5], two, [2, 1, 0, 3], one, 16),
+            ),
+            (
+                "filters dilated",
+                s([2, 17, 13, 12], 17, [3, 2], [1, 3], [2; 4], [2, 3], 17),
+            ),
+            (
+                "filters, stride beyond kernel",
+                s([2, 20, 13, 12], 20, [2, 1], [3, 2], no, one, 20),
+            ),
+            (
+                "filters, large plane",
+                s([1, 16, 61, 63], 16, [3, 3], one, [1; 4], one, 16),
+            ),
+            (
                 "batch 1, one pixel",
                 s([1, 5, 3, 3], 6, [3, 3], one, no, one, 1),
             ),
@@ -413,11 +453,36 @@ mod tests {
                     reference::conv(&shape, &x, &w, Some(&bias), &mut expected);
                     assert_close(&name, &y, &expected, tolerance(shape.taps()));
                 }
+                if shape.groups == shape.c_in
+                    && shape.c_in == shape.c_out
+                    && shape.n * shape.plane_out() > 0
+                {
+                    let (mut y, mut expected) = (dy.clone(), dy.clone());
+                    filters::forward(level, &shape, &x, &w, Some(&bias), &mut y);
+                    reference::conv(&shape, &x, &w, Some(&bias), &mut expected);
+                    assert_close(&name, &y, &expected, tolerance(shape.taps()));
+                    let (mut dx, mut expected) = (x.clone(), x.clone());
+                    filters::grad_input(level, &shape, &dy, &w, &mut dx);
+                    reference::conv_grad_input(&shape, &dy, &w, &mut expected);
+                    assert_close(&format!("{name}, dx"), &dx, &expected, tolerance(100));
+                    let (mut dw, mut expected) = (w.clone(), w.clone());
+                    filters::grad_weight(level, &shape, &x, &dy, &mut dw);
+                    reference::conv_grad_weight(&shape, &x, &dy, &mut expected);
+                    let terms = shape.n * shape.plane_out();
+                    assert_close(&format!("{name}, dw"), &dw, &expected, tolerance(terms));
+                }
                 if direct::suits(&shape) && shape.stride == [1, 1] {
                     let (mut dx, mut expected) = (x.clone(), x.clone());
                     direct::grad_input(level, &shape, &dy, &w, &mut dx);
                     reference::conv_grad_input(&shape, &dy, &w, &mut expected);
                     assert_close(&format!("{name}, dx"), &dx, &expected, tolerance(1000));
+                }
+                if shape.groups == 1 && shape.x_len() > 0 && shape.plane_out() > 0 {
+                    let (mut dw, mut expected) = (w.clone(), w.clone());
+                    outer_weight::grad_weight(level, &shape, &x, &dy, &mut dw);
+                    reference::conv_grad_weight(&shape, &x, &dy, &mut expected);
+                    let terms = shape.n * shape.plane_out();
+                    assert_close(&format!("{name}, dw"), &dw, &expected, tolerance(terms));
                 }
                 if direct_weight::suits(&shape) && shape.n > 0 && shape.c_in > 0 {
                     let (mut dw, mut expected) = (w.clone(), w.clone());

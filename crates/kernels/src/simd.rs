@@ -130,6 +130,25 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// itself need not be.
     unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> Self::V;
 
+    /// Turns a square of `LANES` rows: element `j` of row `i` becomes element `i` of row `j`. Rows are
+    /// so many elements apart.
+    ///
+    /// # Safety
+    /// Each row `i` of `LANES` floats at `from + i * from_step` is valid for reads, and at
+    /// `to + i * to_step` for writes; the two do not overlap.
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_step: usize, to: *mut f32, to_step: usize) {
+        for i in 0..Self::LANES {
+            for j in 0..Self::LANES {
+                // SAFETY: the caller grants the rows.
+                unsafe {
+                    to.add(j * to_step + i)
+                        .write(from.add(i * from_step + j).read())
+                };
+            }
+        }
+    }
+
     /// The first `LANES` floats of `s`, or all of them followed by zeros.
     #[inline(always)]
     fn load_slice(self, s: &[f32]) -> Self::V {
@@ -384,6 +403,39 @@ pub(crate) mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn transpose(
+            self,
+            from: *const f32,
+            from_step: usize,
+            to: *mut f32,
+            to_step: usize,
+        ) {
+            // SAFETY: the token says the CPU has AVX2; the caller grants the rows.
+            unsafe {
+                let r: [__m256; 8] =
+                    std::array::from_fn(|i| _mm256_loadu_ps(from.add(i * from_step)));
+                // Pairs of rows, then fours: half `q` of `b[4 g + j]` has column `4 q + j` of rows
+                // `4 g..`.
+                let mut b = r;
+                for g in [0, 4] {
+                    let low = |i: usize| _mm256_castps_pd(_mm256_unpacklo_ps(r[i], r[i + 1]));
+                    let high = |i: usize| _mm256_castps_pd(_mm256_unpackhi_ps(r[i], r[i + 1]));
+                    let (a, c) = (low(g), low(g + 2));
+                    b[g] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c));
+                    b[g + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+                    let (a, c) = (high(g), high(g + 2));
+                    b[g + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c));
+                    b[g + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+                }
+                for j in 0..4 {
+                    let row = |i: usize| to.add(i * to_step);
+                    _mm256_storeu_ps(row(j), _mm256_permute2f128_ps::<0x20>(b[j], b[4 + j]));
+                    _mm256_storeu_ps(row(4 + j), _mm256_permute2f128_ps::<0x31>(b[j], b[4 + j]));
+                }
+            }
+        }
+
+        #[inline(always)]
         fn sum(self, a: __m256) -> f32 {
             // SAFETY: the token says the CPU has AVX2.
             unsafe {
@@ -481,6 +533,46 @@ pub(crate) mod x86 {
                 let above = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(low, x);
                 let inside = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, x, high);
                 _mm512_maskz_mov_ps(inside, v)
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn transpose(
+            self,
+            from: *const f32,
+            from_step: usize,
+            to: *mut f32,
+            to_step: usize,
+        ) {
+            // SAFETY: the token says the CPU has AVX-512F; the caller grants the rows.
+            unsafe {
+                let r: [__m512; 16] =
+                    std::array::from_fn(|i| _mm512_loadu_ps(from.add(i * from_step)));
+                // Pairs of rows, then fours: quarter `q` of `b[4 g + j]` has column `4 q + j` of rows
+                // `4 g..`.
+                let mut b = r;
+                for g in [0, 4, 8, 12] {
+                    let low = |i: usize| _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1]));
+                    let high = |i: usize| _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
+                    let (a, c) = (low(g), low(g + 2));
+                    b[g] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+                    b[g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+                    let (a, c) = (high(g), high(g + 2));
+                    b[g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+                    b[g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+                }
+                // Quarters 0 and 2 of two vectors, and quarters 1 and 3; once more.
+                for j in 0..4 {
+                    let row = |i: usize| to.add(i * to_step);
+                    let even = |a, b| _mm512_shuffle_f32x4::<0x88>(a, b);
+                    let odd = |a, b| _mm512_shuffle_f32x4::<0xdd>(a, b);
+                    let (a, c) = (even(b[j], b[4 + j]), even(b[8 + j], b[12 + j]));
+                    _mm512_storeu_ps(row(j), even(a, c));
+                    _mm512_storeu_ps(row(8 + j), odd(a, c));
+                    let (a, c) = (odd(b[j], b[4 + j]), odd(b[8 + j], b[12 + j]));
+                    _mm512_storeu_ps(row(4 + j), even(a, c));
+                    _mm512_storeu_ps(row(12 + j), odd(a, c));
+                }
             }
         }
 

@@ -129,7 +129,7 @@ impl Layout {
         } = problem;
         let reach = [(kernel[0] - 1) * dilation[0], (kernel[1] - 1) * dilation[1]];
         // Whole vectors from each row, unless that would leave a tenth of the lanes idle.
-        let by_rows = 10 * out_w.next_multiple_of(lanes) <= 11 * out_w;
+        let by_rows = fills_rows(out_w, lanes);
         let (copies, pitch) = if by_rows {
             let phases = stride[1].min(reach[1] + 1);
             let copies = (0..phases)
@@ -259,6 +259,11 @@ fn copy_row<S: Simd>(
             unsafe { simd.load_lanes(row.as_ptr().wrapping_offset(first), from..end.max(from)) };
         simd.store_slice(&mut to[i..][..S::LANES], v);
     }
+}
+
+/// Whether vectors that begin with a row leave no more than a tenth of their lanes idle.
+pub(super) fn fills_rows(columns: usize, lanes: usize) -> bool {
+    10 * columns.next_multiple_of(lanes) <= 11 * columns
 }
 
 /// Cuts `0..total` into the least number of pieces no longer than `most`, of nearly equal length.

@@ -52,7 +52,7 @@ impl<S: Simd> Channel<S> {
     }
 
     #[inline(always)]
-    fn from_mean(&self, x: S::V) -> S::V {
+    fn centred(&self, x: S::V) -> S::V {
         self.simd.add(x, self.minus_mean)
     }
 
@@ -241,7 +241,7 @@ impl Apply<'_> {
             for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
                 for at in (0..c).step_by(S::LANES) {
                     let channel = Channel::row(simd, line, at);
-                    let v = channel.value(channel.from_mean(simd.load_slice(&x[at..])));
+                    let v = channel.value(channel.centred(simd.load_slice(&x[at..])));
                     store(simd, clamped::<S, CLAMPED>(simd, v, bounds), &mut y[at..]);
                 }
             }
@@ -250,7 +250,7 @@ impl Apply<'_> {
         for (i, (x, y)) in x.chunks_exact(s).zip(y.chunks_exact_mut(s)).enumerate() {
             let channel = Channel::new(simd, line, i % c);
             for (x, y) in x.chunks(S::LANES).zip(y.chunks_mut(S::LANES)) {
-                let v = channel.value(channel.from_mean(simd.load_slice(x)));
+                let v = channel.value(channel.centred(simd.load_slice(x)));
                 simd.store_slice(y, clamped::<S, CLAMPED>(simd, v, bounds));
             }
         }
@@ -314,7 +314,7 @@ impl GradSums<'_> {
             for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
                 for at in (0..c).step_by(S::LANES) {
                     let channel = Channel::row(simd, line, at);
-                    let from_mean = channel.from_mean(simd.load_slice(&x[at..]));
+                    let from_mean = channel.centred(simd.load_slice(&x[at..]));
                     let dy = simd.load_slice(&dy[at..]);
                     let dy = gated::<S, GATED>(channel, from_mean, dy, bounds);
                     let (mut sums, mut dots) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
@@ -332,8 +332,10 @@ impl GradSums<'_> {
             return total;
         }
         let scalar = Scalar { line, gate };
+        let all = [x, dy];
         for (i, (x, dy)) in x.chunks_exact(s).zip(dy.chunks_exact(s)).enumerate() {
             let j = i % c;
+            prefetch_next(simd, s, i, all);
             let channel = Channel::new(simd, line, j);
             let [sum, dot] = accumulate(
                 simd,
@@ -341,7 +343,7 @@ impl GradSums<'_> {
                 x,
                 #[inline(always)]
                 |dy, x| {
-                    let from_mean = channel.from_mean(x);
+                    let from_mean = channel.centred(x);
                     let dy = gated::<S, GATED>(channel, from_mean, dy, bounds);
                     (dy, from_mean)
                 },
@@ -351,6 +353,15 @@ impl GradSums<'_> {
             total[j] = [total[j][0] + sum, total[j][1] + dot];
         }
         total
+    }
+}
+
+/// Asks for plane `i + 1` of both. A plane is often just a page, where the processor's own prefetching
+/// stops.
+#[inline(always)]
+fn prefetch_next<S: Simd>(simd: S, s: usize, i: usize, both: [&[f32]; 2]) {
+    for x in both {
+        simd.prefetch(x.get((i + 1) * s..(i + 2) * s).unwrap_or_default());
     }
 }
 
@@ -366,7 +377,7 @@ impl Scalar<'_> {
     #[inline(always)]
     fn pair<S: Simd>(&self, simd: S, j: usize, dy: f32, x: f32) -> (f32, f32) {
         let channel = Channel::new(simd, self.line, j);
-        let from_mean = channel.from_mean(simd.splat(x));
+        let from_mean = channel.centred(simd.splat(x));
         let dy = match self.gate {
             None => simd.splat(dy),
             gate => gated::<S, true>(channel, from_mean, simd.splat(dy), Bounds::new(simd, gate)),
@@ -442,7 +453,7 @@ impl GradApply<'_> {
             for ((x, dy), dx) in rows {
                 for at in (0..c).step_by(S::LANES) {
                     let channel = Channel::row(simd, line, at);
-                    let from_mean = channel.from_mean(simd.load_slice(&x[at..]));
+                    let from_mean = channel.centred(simd.load_slice(&x[at..]));
                     let dy = simd.load_slice(&dy[at..]);
                     let dy = gated::<S, GATED>(channel, from_mean, dy, bounds);
                     let [a, b, d] = factors.each_ref().map(|f| simd.load_slice(&f[at..]));
@@ -455,12 +466,14 @@ impl GradApply<'_> {
             }
             return;
         }
+        let all = [x, dy];
         let planes = x
             .chunks_exact(s)
             .zip(dy.chunks_exact(s))
             .zip(dx.chunks_exact_mut(s));
         for (i, ((x, dy), dx)) in planes.enumerate() {
             let j = i % factors.len();
+            prefetch_next(simd, s, i, all);
             let channel = Channel::new(simd, line, j);
             let [a, b, d] = factors[j].map(|f| simd.splat(f));
             let vectors = x
@@ -468,7 +481,7 @@ impl GradApply<'_> {
                 .zip(dy.chunks(S::LANES))
                 .zip(dx.chunks_mut(S::LANES));
             for ((x, dy), dx) in vectors {
-                let from_mean = channel.from_mean(simd.load_slice(x));
+                let from_mean = channel.centred(simd.load_slice(x));
                 let dy = simd.load_slice(dy);
                 let dy = gated::<S, GATED>(channel, from_mean, dy, bounds);
                 let v = simd.mul_add(a, dy, simd.mul_add(b, from_mean, d));
