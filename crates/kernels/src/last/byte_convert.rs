@@ -79,6 +79,18 @@ pub fn bytes_from_last(x: &[u8], scale: Scale, shape: &ImageShape, y: &mut [f32]
     }
     let work = 2 * y.len();
     parallel::for_each_chunk(y, shape.c * area, work, |n, y| {
+        if area == 1 {
+            // A row of a matrix: channels lie side by side in both.
+            let x = &x[shape.at(n, 0, 0)..][..shape.c];
+            return vectorize(
+                #[inline(always)]
+                || {
+                    y.iter_mut()
+                        .zip(x)
+                        .for_each(|(y, &q)| *y = number(q, scale))
+                },
+            );
+        }
         for row in 0..shape.h {
             let x = &x[shape.at(n, row, 0)..][..shape.w * shape.pitch];
             for c in 0..shape.c {
