@@ -3,6 +3,8 @@
 //! A [`Tensor`] owns its values. It knows nothing of files, devices or threads, and refuses a shape
 //! whose number of elements is not the number of values.
 
+use std::sync::Arc;
+
 use crate::{Error, ErrorKind, Result};
 
 /// Element type of a tensor.
@@ -334,11 +336,11 @@ impl Data {
     }
 }
 
-/// A dense row-major tensor.
+/// A dense row-major tensor. Copies share their values until one of them is written to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     shape: Vec<usize>,
-    data: Data,
+    data: Arc<Data>,
 }
 
 impl Tensor {
@@ -349,6 +351,10 @@ impl Tensor {
 
     /// Wraps `data` with `shape`; errs when the counts differ or the product overflows.
     pub fn from_data(shape: &[usize], data: Data) -> Result<Tensor> {
+        Tensor::from_shared(shape, Arc::new(data))
+    }
+
+    fn from_shared(shape: &[usize], data: Arc<Data>) -> Result<Tensor> {
         let expected = element_count(shape)?;
         if expected != data.len() {
             return Err(Error::shape(format!(
@@ -370,7 +376,7 @@ impl Tensor {
         let len = shape.iter().product();
         Tensor {
             shape: shape.to_vec(),
-            data: Data::zeros(dtype, len),
+            data: Arc::new(Data::zeros(dtype, len)),
         }
     }
 
@@ -378,7 +384,7 @@ impl Tensor {
     pub fn scalar<T: Element>(value: T) -> Tensor {
         Tensor {
             shape: Vec::new(),
-            data: T::wrap(vec![value]),
+            data: Arc::new(T::wrap(vec![value])),
         }
     }
 
@@ -407,9 +413,9 @@ impl Tensor {
         &self.data
     }
 
-    /// Takes the values out.
+    /// Takes the values out; copies them where another tensor shares them.
     pub fn into_data(self) -> Data {
-        self.data
+        Arc::unwrap_or_clone(self.data)
     }
 
     /// Borrows the values as `T`; errs when the tensor holds another type.
@@ -423,32 +429,35 @@ impl Tensor {
         })
     }
 
-    /// Borrows the values as `T`, mutably; errs when the tensor holds another type.
+    /// Borrows the values as `T`, mutably, for this tensor alone; errs when the tensor holds another type.
     pub fn values_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         let found = self.dtype();
-        T::slice_mut(&mut self.data)
+        T::slice_mut(Arc::make_mut(&mut self.data))
             .map(Vec::as_mut_slice)
             .ok_or_else(|| Error::dtype(format!("expected {} values, found {found}", T::DTYPE)))
     }
 
     /// The same values under another shape; errs when the counts differ.
     pub fn reshape(self, shape: &[usize]) -> Result<Tensor> {
-        Tensor::from_data(shape, self.data)
+        Tensor::from_shared(shape, self.data)
     }
 
     /// The values converted to `dtype`: floats round to nearest, floats to integers truncate and
     /// saturate, integers to smaller integers lose their upper bits, as Rust's `as` does; what is
     /// not 0 is true.
     pub fn cast(&self, dtype: DType) -> Tensor {
+        if dtype == self.dtype() {
+            return self.clone();
+        }
         Tensor {
             shape: self.shape.clone(),
-            data: self.data.cast(dtype),
+            data: Arc::new(self.data.cast(dtype)),
         }
     }
 
     /// The values as `i64`; errs unless they are integers that fit.
     pub fn to_i64s(&self) -> Result<Vec<i64>> {
-        if let Data::I64(v) = &self.data {
+        if let Data::I64(v) = &*self.data {
             return Ok(v.clone());
         }
         let fits = |x: i128| {

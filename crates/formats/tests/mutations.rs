@@ -1,8 +1,8 @@
 //! Good files, damaged at random: an error or a network, but no panic and no endless loop.
 //!
 //! Every run tries thousands of mutations of each form, the same ones. `BANTAM_FUZZ_SECONDS=600` goes on
-//! with others for that time, `BANTAM_FUZZ_ONLY=ONNX` keeps to one form, `BANTAM_FUZZ_ONE=ONNX:7` does one
-//! mutation again. Checksums are made right again after the damage, so that it reaches what is behind
+//! with others for that time, `BANTAM_FUZZ_ONLY=ONNX` keeps to one form, `BANTAM_FUZZ_FROM=1000000` begins
+//! there, `BANTAM_FUZZ_ONE=ONNX:7` does one mutation again. Checksums are made right again after the damage, so that it reaches what is behind
 //! them.
 
 mod common;
@@ -258,8 +258,12 @@ fn behind_checksums(file: &[u8], rng: &mut Rng) -> Vec<u8> {
 
 #[test]
 fn damaged_files_are_errors_or_networks() {
-    let seconds = std::env::var("BANTAM_FUZZ_SECONDS");
-    let seconds: u64 = seconds.ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    let number = |name| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().expect("a whole number"))
+    };
+    let seconds = number("BANTAM_FUZZ_SECONDS").unwrap_or(0);
+    let first = number("BANTAM_FUZZ_FROM").unwrap_or(0);
     let targets = targets();
     if let Ok(one) = std::env::var("BANTAM_FUZZ_ONE") {
         return alone(&targets, &one);
@@ -280,13 +284,14 @@ fn damaged_files_are_errors_or_networks() {
         let (mut read, mut tried) = (0u64, 0u64);
         let mut slowest = (Duration::ZERO, 0);
         while tried < target.mutations || start.elapsed() < time {
-            let damaged = target.damaged(stream, tried);
+            let i = first + tried;
+            let damaged = target.damaged(stream, i);
             let begun = Instant::now();
             match std::panic::catch_unwind(|| (target.read)(&damaged)) {
                 Ok(is_ok) => read += u64::from(is_ok),
-                Err(_) => panic!("{name}: mutation {tried} made the reader panic"),
+                Err(_) => panic!("{name}: mutation {i} made the reader panic"),
             }
-            slowest = slowest.max((begun.elapsed(), tried));
+            slowest = slowest.max((begun.elapsed(), i));
             tried += 1;
         }
         // A mutation test that only ever sees errors tests the first check alone.

@@ -11,14 +11,18 @@ const CHUNK: usize = 1 << 14;
 
 /// `y[i] = f(x[i])`.
 ///
-/// `f` is compiled into a vector loop if it is free of branches and calls, as [`exp`] is.
+/// `f` is compiled into a vector loop if it is free of branches and calls, as [`exp`] is, and holds numbers
+/// rather than references to them (`move`).
 ///
 /// # Panics
 /// If the slices differ in length.
-pub fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
+pub fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Copy + Sync) {
     assert_eq!(x.len(), y.len(), "map needs slices of one length");
     parallel::for_each_chunk(y, CHUNK, x.len(), |i, y| {
         let x = &x[i * CHUNK..][..y.len()];
+        // What `f` holds is copied to where `y` cannot be, or it would be read again after each result and
+        // there would be no vectors.
+        let f = f;
         vectorize(
             #[inline(always)]
             || {
@@ -34,14 +38,14 @@ pub fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
 ///
 /// # Panics
 /// If the slices differ in length.
-pub fn zip_map(a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
+pub fn zip_map(a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
     assert!(
         a.len() == y.len() && b.len() == y.len(),
         "zip_map needs slices of one length"
     );
     parallel::for_each_chunk(y, CHUNK, a.len(), |i, y| {
         let (a, b) = (&a[i * CHUNK..][..y.len()], &b[i * CHUNK..][..y.len()]);
-        zip_loop(a, b, y, &f);
+        zip_loop(a, b, y, f);
     });
 }
 
@@ -54,13 +58,14 @@ pub fn zip3_map(
     b: &[f32],
     c: &[f32],
     y: &mut [f32],
-    f: impl Fn(f32, f32, f32) -> f32 + Sync,
+    f: impl Fn(f32, f32, f32) -> f32 + Copy + Sync,
 ) {
     let equal = a.len() == y.len() && b.len() == y.len() && c.len() == y.len();
     assert!(equal, "zip3_map needs slices of one length");
     parallel::for_each_chunk(y, CHUNK, a.len(), |i, y| {
         let range = i * CHUNK..i * CHUNK + y.len();
         let (a, b, c) = (&a[range.clone()], &b[range.clone()], &c[range]);
+        let f = f;
         vectorize(
             #[inline(always)]
             || {
@@ -91,7 +96,7 @@ pub fn broadcast_zip(
     b: &[f32],
     b_strides: &[usize],
     y: &mut [f32],
-    f: impl Fn(f32, f32) -> f32 + Sync,
+    f: impl Fn(f32, f32) -> f32 + Copy + Sync,
 ) {
     let rank = shape.len();
     assert!(
@@ -125,7 +130,7 @@ pub fn broadcast_zip(
         // One long row: cut it instead.
         return parallel::for_each_chunk(y, CHUNK, inner.len, |i, y| {
             let start = i * CHUNK;
-            row(inner, &a[start * inner.a..], &b[start * inner.b..], y, &f);
+            row(inner, &a[start * inner.a..], &b[start * inner.b..], y, f);
         });
     }
     parallel::for_each_chunk(
@@ -135,7 +140,7 @@ pub fn broadcast_zip(
         |i, y| {
             for (j, y) in y.chunks_exact_mut(inner.len).enumerate() {
                 let (at_a, at_b) = offsets(outer, i * rows_per_task + j);
-                row(inner, &a[at_a..], &b[at_b..], y, &f);
+                row(inner, &a[at_a..], &b[at_b..], y, f);
             }
         },
     );
@@ -195,7 +200,13 @@ fn offsets(outer: &[Axis], mut i: usize) -> (usize, usize) {
 }
 
 /// One row, by the strides of its axis.
-fn row(axis: &Axis, a: &[f32], b: &[f32], y: &mut [f32], f: &(impl Fn(f32, f32) -> f32 + Sync)) {
+fn row(
+    axis: &Axis,
+    a: &[f32],
+    b: &[f32],
+    y: &mut [f32],
+    f: impl Fn(f32, f32) -> f32 + Copy + Sync,
+) {
     match (axis.a, axis.b) {
         (1, 1) => zip_loop(&a[..y.len()], &b[..y.len()], y, f),
         (1, 0) => {
@@ -220,7 +231,7 @@ fn row(axis: &Axis, a: &[f32], b: &[f32], y: &mut [f32], f: &(impl Fn(f32, f32) 
     }
 }
 
-fn zip_loop(a: &[f32], b: &[f32], y: &mut [f32], f: &(impl Fn(f32, f32) -> f32 + Sync)) {
+fn zip_loop(a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
     vectorize(
         #[inline(always)]
         || {

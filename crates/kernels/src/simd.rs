@@ -53,7 +53,7 @@ fn has(at: Level) -> bool {
     at == Level::Portable || at == level() || (at == Level::Avx2 && level() == Level::Avx512)
 }
 
-/// Runs `f`, compiled for AVX2 where the CPU has it.
+/// Runs `f`, compiled for AVX-512 or AVX2 where the CPU has it.
 ///
 /// Write the closure as `#[inline(always)] || …`, or it is compiled only once, for the baseline.
 /// Rust never fuses a multiplication and an addition by itself, so the bits do not depend on the
@@ -65,6 +65,14 @@ pub(crate) fn vectorize<R>(f: impl FnOnce() -> R) -> R {
         #[target_feature(enable = "avx2,fma")]
         fn avx2<R>(f: impl FnOnce() -> R) -> R {
             f()
+        }
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        fn avx512<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        if level() >= Level::Avx512 {
+            // SAFETY: `Level::Avx512` is only returned where AVX-512F, AVX2 and FMA were detected.
+            return unsafe { avx512(f) };
         }
         if level() >= Level::Avx2 {
             // SAFETY: `Level::Avx2` and above are only returned where AVX2 and FMA were detected.

@@ -25,7 +25,7 @@ use crate::bits::{entropy_bits, null_changes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::null::Permuted;
 use crate::problem::{self, Problem};
-use crate::ruler::{Cells, Ruler};
+use crate::ruler::{Cells, Placers, Ruler};
 use crate::threshold::{Method, Readings, ThresholdSort};
 pub(crate) use count::Shuffles;
 use spool::{Body, Spool};
@@ -125,8 +125,9 @@ impl Partial {
         let counts = Mutex::new(vec![0u64; goal.classes.len()]);
         let (missing, without_label) = (AtomicU64::new(0), AtomicU64::new(0));
         let failed = Mutex::new(None);
+        let placers = ruler.placers();
         let visit = |chunk: &Chunk| -> bantam_data::Result<()> {
-            let found = match add(chunk, &ruler, &goal) {
+            let found = match add(chunk, &placers, &goal) {
                 Ok(found) => found,
                 Err(error) => {
                     let message = error.to_string();
@@ -147,6 +148,7 @@ impl Partial {
             spool.push(found.keys).map_err(bantam_data::Error::io)
         };
         for_each_chunk(path, options, &layout, &visit)?;
+        drop(placers);
         Ok(Partial {
             head: Head {
                 target: target.to_owned(),
@@ -347,14 +349,14 @@ struct Added {
     without_label: u64,
 }
 
-fn add(chunk: &Chunk, ruler: &Ruler, goal: &Goal) -> Result<Added> {
+fn add(chunk: &Chunk, placers: &Placers, goal: &Goal) -> Result<Added> {
     let (target, columns) = chunk
         .columns
         .split_last()
         .expect("the target is the last column");
     let labels = goal.labels(target)?;
     let cells: Vec<Cells> = columns.iter().map(Cells::from).collect();
-    let sums = ruler.sums(&cells);
+    let sums = placers.sums(&cells);
     let labelled = labels.iter().filter(|&&l| l != MISSING).count();
     let missing = |column: &ChunkColumn| match column {
         ChunkColumn::Numbers(v) => {

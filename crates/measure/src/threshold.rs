@@ -140,16 +140,17 @@ pub(crate) fn sort_keys(
         }
     };
     if labels.len() > FIT_ROWS {
-        // Labels go with their keys: to fetch them one by one would take longer than the sort.
-        let rows: Vec<(u64, u32)> = keys
-            .into_par_iter()
-            .zip(labels)
-            .map(|(k, &l)| (k, l))
-            .collect();
-        let rows = sort_by_key(rows, |row| row.0);
-        let counted = sorted::count_sorted(&rows, |r| r.0, |r| r.1, class_counts.len());
-        let counts: Vec<u64> = class_counts.iter().map(|&c| c as u64).collect();
-        let draws = Shuffles::new(&counts, draws).all(group_sizes(&rows, |r| r.0));
+        let (counted, draws) = match pack(keys, labels, class_counts.len()) {
+            Ok((rows, bits)) => {
+                let class = |row: &u64| (row & ((1 << bits) - 1)) as u32;
+                sort_rows(rows, |r| *r, |r| r >> bits, class, class_counts, draws)
+            }
+            Err(keys) => {
+                let rows = keys.into_par_iter().zip(labels);
+                let rows: Vec<(u64, u32)> = rows.map(|(k, &l)| (k, l)).collect();
+                sort_rows(rows, |r| r.0, |r| r.0, |r| r.1, class_counts, draws)
+            }
+        };
         return finish(
             counted,
             Permuted::of(labels.len(), counted.changes as f64, &draws),
@@ -169,6 +170,45 @@ pub(crate) fn sort_keys(
     finish(counted, permuted)
 }
 
+/// Rows as one number each, in place, the label in the lowest bits, of which there are the second; the keys
+/// again where key and label do not fit into 64 bits. Labels go with their keys because to fetch them one
+/// by one would take longer than the sort, and a number is half of what a pair takes.
+fn pack(
+    mut keys: Vec<u64>,
+    labels: &[u32],
+    classes: usize,
+) -> std::result::Result<(Vec<u64>, u32), Vec<u64>> {
+    let none = || (u64::MAX, 0);
+    let (low, high) = keys
+        .par_iter()
+        .fold(none, |(low, high), &k| (low.min(k), high.max(k)))
+        .reduce(none, |a, b| (a.0.min(b.0), a.1.max(b.1)));
+    let bits = classes.next_power_of_two().trailing_zeros();
+    if high.saturating_sub(low).leading_zeros() < bits {
+        return Err(keys);
+    }
+    keys.par_iter_mut()
+        .zip(labels)
+        .for_each(|(key, &label)| *key = (*key - low) << bits | u64::from(label));
+    Ok((keys, bits))
+}
+
+/// Sorts rows by `order`, counts groups of one `key`, and draws changes of shuffled labels.
+fn sort_rows<T: Copy + Ord + Default + Send + Sync>(
+    rows: Vec<T>,
+    order: impl Fn(&T) -> u64 + Sync + Copy,
+    key: impl Fn(&T) -> u64 + Sync + Copy,
+    class: impl Fn(&T) -> u32 + Sync,
+    class_counts: &[usize],
+    draws: (usize, u64),
+) -> (Counted, Vec<f64>) {
+    let rows = sort_by_key(rows, order);
+    let counted = sorted::count_sorted(&rows, key, class, class_counts.len());
+    let counts: Vec<u64> = class_counts.iter().map(|&c| c as u64).collect();
+    let draws = Shuffles::new(&counts, draws).all(group_sizes(&rows, key));
+    (counted, draws)
+}
+
 /// Threshold sort of numbers as they are: `columns`, each with `n` numbers, are added from left to right
 /// in `f64`, without identifiers left out or anything else done to them.
 ///
@@ -179,18 +219,21 @@ pub fn sum_sort(columns: &[&[f64]], labels: &[u32], classes: usize) -> Threshold
         columns.iter().all(|c| c.len() == labels.len()),
         "a number for each label"
     );
-    let mut sums = vec![0f64; labels.len()];
-    sums.par_chunks_mut(BLOCK)
+    let mut keys = vec![0u64; labels.len()];
+    keys.par_chunks_mut(BLOCK)
         .enumerate()
-        .for_each(|(i, sums)| {
+        .for_each(|(i, keys)| {
+            let mut sums = [0f64; BLOCK];
             for column in columns {
-                let cells = &column[i * BLOCK..][..sums.len()];
+                let cells = &column[i * BLOCK..][..keys.len()];
                 sums.iter_mut().zip(cells).for_each(|(sum, x)| *sum += x);
             }
+            keys.iter_mut()
+                .zip(sums)
+                .for_each(|(key, sum)| *key = sortable(sum));
         });
     let mut counts = vec![0; classes];
     labels.iter().for_each(|&l| counts[l as usize] += 1);
-    let keys = sums.into_par_iter().map(sortable).collect();
     sort_keys(Method::Compat, keys, labels, &counts, columns.len(), (0, 0))
 }
 

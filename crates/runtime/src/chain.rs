@@ -51,13 +51,13 @@ impl Gelu {
                 x,
                 y,
                 #[inline(always)]
-                |x| (kernels::erf(x / by) + 1.0) * x * factor,
+                move |x| (kernels::erf(x / by) + 1.0) * x * factor,
             ),
             false => map(
                 x,
                 y,
                 #[inline(always)]
-                |x| (kernels::erf(x * by) + 1.0) * x * factor,
+                move |x| (kernels::erf(x * by) + 1.0) * x * factor,
             ),
         }
     }

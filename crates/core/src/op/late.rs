@@ -12,7 +12,9 @@ mod windows;
 use super::layout::{Fill, SliceRange};
 use super::resample::Resize;
 use super::window::WindowKind;
-use super::{Cumulative, Family, Index, Layout, Op, Reduce, ReduceKind, Type, axis_index, count};
+use super::{
+    Cumulative, Family, Index, Layout, Op, Reduce, ReduceKind, Type, axis_index, check_count, count,
+};
 use crate::tensor::element_count;
 use crate::{DType, Error, ErrorKind, Result, Tensor};
 use shapes::{
@@ -211,10 +213,42 @@ fn layout(l: Layout) -> Resolved {
 }
 
 impl Late {
+    /// Fewest and most inputs.
+    fn arity(&self) -> (usize, usize) {
+        let exactly = |n| (n, n);
+        match self {
+            Late::Shape { .. }
+            | Late::Size
+            | Late::Reversed
+            | Late::MoveAxis { .. }
+            | Late::Flatten { .. }
+            | Late::Eye { .. }
+            | Late::Pool { .. }
+            | Late::GlobalPool(_)
+            | Late::Blocks { .. } => exactly(1),
+            Late::Reshape { .. }
+            | Late::Expand
+            | Late::Tile
+            | Late::Fill
+            | Late::Reduce { .. }
+            | Late::Unsqueeze
+            | Late::Cumulative(_)
+            | Late::Top { .. }
+            | Late::CentreCropPad { .. } => exactly(2),
+            Late::Range | Late::Resize { .. } => exactly(3),
+            Late::Part { .. } | Late::Squeeze | Late::Triangle { .. } => (1, 2),
+            Late::Conv { .. } | Late::ConvTranspose { .. } => (2, 3),
+            Late::Slice { axes, steps } => exactly(3 + usize::from(*axes) + usize::from(*steps)),
+            Late::Pad { value, axes, .. } => exactly(2 + usize::from(*value) + usize::from(*axes)),
+        }
+    }
+
     /// The operators or the constant it is, or `None` while something that it needs is not known, or the
     /// constant has more than `budget` elements. Errs where it can never be either.
     pub fn resolve(&self, inputs: &[Known], budget: usize) -> Result<Option<Resolved>> {
-        let Some(x) = inputs.first().and_then(|i| i.t) else {
+        let (fewest, most) = self.arity();
+        check_count(inputs.len(), fewest, most)?;
+        let Some(x) = inputs[0].t else {
             return Ok(None);
         };
         let ints = |k: usize| -> Result<Option<Vec<i64>>> {
@@ -454,7 +488,8 @@ impl Family for Late {
     }
 
     fn infer(&self, inputs: &[Type]) -> Result<Vec<Type>> {
-        count(inputs, 1, 5)?;
+        let (fewest, most) = self.arity();
+        count(inputs, fewest, most)?;
         Err(Error::new(
             ErrorKind::Late,
             "the shape of the result depends on values",

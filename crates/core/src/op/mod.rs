@@ -309,7 +309,12 @@ pub(crate) fn floats(inputs: &[Type], min: usize, max: usize) -> Result<DType> {
 
 /// Checks the number of inputs.
 pub(crate) fn count(inputs: &[Type], min: usize, max: usize) -> Result<()> {
-    if (min..=max).contains(&inputs.len()) {
+    check_count(inputs.len(), min, max)
+}
+
+/// An error where `found` inputs are too few or too many.
+pub(crate) fn check_count(found: usize, min: usize, max: usize) -> Result<()> {
+    if (min..=max).contains(&found) {
         return Ok(());
     }
     let expected = if min == max {
@@ -319,7 +324,7 @@ pub(crate) fn count(inputs: &[Type], min: usize, max: usize) -> Result<()> {
     };
     Err(Error::new(
         ErrorKind::Structure,
-        format!("expected {expected} inputs, found {}", inputs.len()),
+        format!("expected {expected} inputs, found {found}"),
     ))
 }
 

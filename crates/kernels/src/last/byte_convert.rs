@@ -5,10 +5,21 @@ use crate::parallel;
 use crate::pool::PoolShape;
 use crate::simd::vectorize;
 
-/// The byte that stands for the number nearest to `x`, halves to even; beyond the bytes the nearest.
+/// The byte that stands for the number nearest to `x`, halves to even; beyond the bytes the nearest, and the
+/// least for what is not a number.
 #[inline(always)]
 fn byte(x: f32, scale: Scale) -> u8 {
-    ((x / scale.scale).round_ties_even() + f32::from(scale.zero_point)) as u8
+    /// Adding it rounds to an integer, halves to even, which is then in the low bits of the mantissa.
+    const ROUND: f32 = 12_582_912.0;
+    let zero = i32::from(scale.zero_point);
+    let (low, high) = (-zero as f32, (255 - zero) as f32);
+    // Bounds are integers, so that to cut before rounding is the same, and a loop becomes vectors, which it
+    // does not where Rust has to saturate.
+    let x = x / scale.scale;
+    let x = if x > low { x } else { low };
+    let x = if x < high { x } else { high };
+    let rounded = (x + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
+    (rounded + zero) as u8
 }
 
 #[inline(always)]
@@ -91,9 +102,14 @@ pub fn quantize(
     (y, y_shape): (&mut [u8], &ImageShape),
 ) {
     y_shape.fill_halo(&mut y[..y_shape.len()], scale.zero_point);
-    rows((x, x_shape), (y, y_shape), |x, y| {
-        y.iter_mut().zip(x).for_each(|(y, &x)| *y = byte(x, scale));
-    });
+    rows(
+        (x, x_shape),
+        (y, y_shape),
+        #[inline(always)]
+        move |x, y| {
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = byte(x, scale));
+        },
+    );
 }
 
 /// Numbers from bytes, both with channels last and of one pitch; zeros in the halo of `y`.
@@ -106,23 +122,30 @@ pub fn dequantize(
     (y, y_shape): (&mut [f32], &ImageShape),
 ) {
     y_shape.clear_halo(&mut y[..y_shape.len()]);
-    rows((x, x_shape), (y, y_shape), |x, y| {
-        y.iter_mut()
-            .zip(x)
-            .for_each(|(y, &x)| *y = number(x, scale));
-    });
+    rows(
+        (x, x_shape),
+        (y, y_shape),
+        #[inline(always)]
+        move |x, y| {
+            y.iter_mut()
+                .zip(x)
+                .for_each(|(y, &x)| *y = number(x, scale));
+        },
+    );
 }
 
 fn rows<A: Sync, B: Send>(
     (x, x_shape): (&[A], &ImageShape),
     (y, y_shape): (&mut [B], &ImageShape),
-    f: impl Fn(&[A], &mut [B]) + Send + Sync,
+    f: impl Fn(&[A], &mut [B]) + Copy + Send + Sync,
 ) {
     let size = |s: &ImageShape| (s.n, s.h, s.w, s.c, s.pitch);
     assert_eq!(size(x_shape), size(y_shape), "images of one size and pitch");
     let (x, y) = (&x[..x_shape.len()], &mut y[..y_shape.len()]);
     let work = 2 * x.len();
     parallel::for_each_chunk(y, y_shape.image_len(), work, |n, y| {
+        // A copy, which lies where no result is written.
+        let f = f;
         for row in 0..y_shape.h {
             let len = y_shape.w * y_shape.pitch;
             let x = &x[x_shape.at(n, row, 0)..][..len];

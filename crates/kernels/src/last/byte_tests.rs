@@ -290,6 +290,43 @@ fn bytes_and_numbers_convert_both_ways() {
 }
 
 #[test]
+fn numbers_round_halves_to_even_and_stop_at_the_ends() {
+    let edges = [
+        0.0,
+        -0.0,
+        f32::MIN_POSITIVE / 2.0,
+        f32::MAX,
+        f32::MIN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        1e9,
+        -1e9,
+    ];
+    let halves = (-600..600).map(|i| i as f32 / 2.0);
+    let beside = halves.clone().flat_map(|x| [x.next_up(), x.next_down()]);
+    let x: Vec<f32> = edges
+        .into_iter()
+        .chain(halves.clone())
+        .chain(beside)
+        .collect();
+    for zero_point in [0, 1, 100, 127, 128, 254, 255] {
+        let scale = Scale {
+            scale: 1.0,
+            zero_point,
+        };
+        let shape = ImageShape::new(1, 1, 1, x.len());
+        let mut q = Aligned::zeros(shape.len());
+        bytes_to_last(&x, scale, &shape, &mut q);
+        for (&x, q) in x.iter().zip(unpacked(&q, &shape)) {
+            // The definition, where `as` takes what is not a number for 0.
+            let exact = (f64::from(x).round_ties_even() + f64::from(zero_point)) as u8;
+            assert_eq!(q, exact, "{x} with zero {zero_point}");
+        }
+    }
+}
+
+#[test]
 fn the_largest_byte_is_that_of_the_largest_number() {
     let s = PoolShape {
         n: 2,

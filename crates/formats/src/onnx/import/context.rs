@@ -165,11 +165,14 @@ impl<'f, 'a> Context<'f, 'a> {
     /// or a list of integers that is there already is not stored again: which of equal ones is
     /// read must not depend on the order of the file.
     fn stored(&mut self, name: &str, t: Tensor) -> ValueId {
-        let (number, list) = match (t.shape().len(), t.data(), t.data().cast(DType::F64)) {
-            (0, _, Data::F64(v)) if Data::F64(v.clone()).cast(t.dtype()) == *t.data() => {
-                (Some((v[0].to_bits(), t.dtype())), None)
-            }
-            (1, Data::I64(v), _) => (None, Some(v.clone())),
+        let (number, list) = match (t.shape().len(), t.data()) {
+            (0, data) => match data.cast(DType::F64) {
+                Data::F64(v) if Data::F64(v.clone()).cast(t.dtype()) == *data => {
+                    (Some((v[0].to_bits(), t.dtype())), None)
+                }
+                _ => (None, None),
+            },
+            (1, Data::I64(v)) => (None, Some(v.clone())),
             _ => (None, None),
         };
         let of_number = number.and_then(|n| self.scalars.get(&n));
