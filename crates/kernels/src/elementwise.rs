@@ -22,12 +22,12 @@ pub fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Copy + Sync) {
         let x = &x[i * CHUNK..][..y.len()];
         // What `f` holds is copied to where `y` cannot be, or it would be read again after each result and
         // there would be no vectors.
-        let f = f;
+        let own = f;
         vectorize(
             #[inline(always)]
             || {
                 for (y, &x) in y.iter_mut().zip(x) {
-                    *y = f(x);
+                    *y = own(x);
                 }
             },
         );
@@ -65,12 +65,12 @@ pub fn zip3_map(
     parallel::for_each_chunk(y, CHUNK, a.len(), |i, y| {
         let range = i * CHUNK..i * CHUNK + y.len();
         let (a, b, c) = (&a[range.clone()], &b[range.clone()], &c[range]);
-        let f = f;
+        let own = f;
         vectorize(
             #[inline(always)]
             || {
                 for (((y, &a), &b), &c) in y.iter_mut().zip(a).zip(b).zip(c) {
-                    *y = f(a, b, c);
+                    *y = own(a, b, c);
                 }
             },
         );

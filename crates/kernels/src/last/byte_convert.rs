@@ -157,14 +157,14 @@ fn rows<A: Sync, B: Send>(
     let work = 2 * x.len();
     parallel::for_each_chunk(y, y_shape.image_len(), work, |n, y| {
         // A copy, which lies where no result is written.
-        let f = f;
+        let own = f;
         for row in 0..y_shape.h {
             let len = y_shape.w * y_shape.pitch;
             let x = &x[x_shape.at(n, row, 0)..][..len];
             let y = &mut y[y_shape.at(0, row, 0)..][..len];
             vectorize(
                 #[inline(always)]
-                || f(x, y),
+                || own(x, y),
             );
         }
     });
