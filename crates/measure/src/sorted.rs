@@ -23,10 +23,7 @@ where
         items.sort_unstable();
         return items;
     }
-    let ends = |(low, high): (u64, u64), item: &T| (low.min(key(item)), high.max(key(item)));
-    let join = |a: (u64, u64), b: (u64, u64)| (a.0.min(b.0), a.1.max(b.1));
-    let none = || (u64::MAX, 0);
-    let (low, high) = items.par_iter().fold(none, ends).reduce(none, join);
+    let (low, high) = ends(&items, key);
     if low == high {
         items.par_sort_unstable();
         return items;
@@ -81,6 +78,14 @@ where
         }
     });
     dealt
+}
+
+/// The least and the largest key; of no items the largest number and 0.
+pub(crate) fn ends<T: Sync>(items: &[T], key: impl Fn(&T) -> u64 + Sync) -> (u64, u64) {
+    let none = || (u64::MAX, 0);
+    let with = |(low, high): (u64, u64), item: &T| (low.min(key(item)), high.max(key(item)));
+    let join = |a: (u64, u64), b: (u64, u64)| (a.0.min(b.0), a.1.max(b.1));
+    items.par_iter().fold(none, with).reduce(none, join)
 }
 
 /// Counts a sorted list; `key` and `class` are those of an item.

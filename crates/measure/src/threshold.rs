@@ -178,11 +178,7 @@ fn pack(
     labels: &[u32],
     classes: usize,
 ) -> std::result::Result<(Vec<u64>, u32), Vec<u64>> {
-    let none = || (u64::MAX, 0);
-    let (low, high) = keys
-        .par_iter()
-        .fold(none, |(low, high), &k| (low.min(k), high.max(k)))
-        .reduce(none, |a, b| (a.0.min(b.0), a.1.max(b.1)));
+    let (low, high) = sorted::ends(&keys, |&key| key);
     let bits = classes.next_power_of_two().trailing_zeros();
     if high.saturating_sub(low).leading_zeros() < bits {
         return Err(keys);
