@@ -10,8 +10,10 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 
+use parquet::basic::Compression;
 use parquet::column::reader::ColumnReader;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 use rayon::prelude::*;
@@ -76,6 +78,22 @@ fn check(reader: &Reader, options: &ReadOptions) -> Result<()> {
             let message = "expected a number, text or a boolean, found a list, map or struct";
             let error = Error::new(ErrorKind::Column, message);
             return Err(error.in_column(&descriptor.path().string()));
+        }
+    }
+    check_groups(reader.metadata().row_groups(), options)
+}
+
+/// Brotli is left out: hardly any Parquet file has it, and it would make the program a megabyte larger.
+fn check_groups(groups: &[RowGroupMetaData], options: &ReadOptions) -> Result<()> {
+    for group in groups {
+        for column in group.columns() {
+            let name = column.column_descr().name();
+            if matches!(column.compression(), Compression::BROTLI(_)) && options.wants(name) {
+                let message =
+                    "expected no compression, Snappy, gzip, LZ4 or Zstandard, found Brotli";
+                let error = Error::new(ErrorKind::Format, message).in_column(name);
+                return Err(error.with_hint("write the file with Snappy or Zstandard"));
+            }
         }
     }
     Ok(())
@@ -413,7 +431,6 @@ mod tests {
             C::SNAPPY,
             C::GZIP(Default::default()),
             C::ZSTD(Default::default()),
-            C::BROTLI(Default::default()),
             C::LZ4_RAW,
         ];
         for codec in codecs {
@@ -509,6 +526,28 @@ mod tests {
                 .ends_with("column \"s\": expected numbers, found text")
         );
         assert!(read_parquet(&path, &options("zz", "")).is_err());
+    }
+
+    #[test]
+    fn brotli_is_refused() {
+        // The writer has no Brotli either: the code of the compression in the metadata is changed.
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(&dir, Compression::GZIP(Default::default()));
+        let reader = open(&path, &ReadOptions::default()).unwrap();
+        let group = reader
+            .metadata()
+            .row_group(0)
+            .column(0)
+            .clone()
+            .into_builder();
+        let column = group.set_compression(Compression::BROTLI(Default::default()));
+        let groups = reader.metadata().row_group(0).clone().into_builder();
+        let mut columns = reader.metadata().row_group(0).columns().to_vec();
+        columns[0] = column.build().unwrap();
+        let groups = groups.set_column_metadata(columns).build().unwrap();
+        let error = check_groups(&[groups], &ReadOptions::default()).unwrap_err();
+        assert_eq!(error.column(), Some("b"));
+        assert!(error.to_string().contains("found Brotli"), "{error}");
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! writes every element of its results. Everything is `f32`, row-major, images as
 //! `[n, c, h, w]`; a gradient overwrites its target unless it says that it adds.
 //!
-//! **Threads.** Work runs on rayon's current pool and is cut into pieces that do not depend on the
-//! number of threads; partial sums are merged in a fixed order. So results are the same, bit for
-//! bit, for any number of threads. Small work stays on the calling thread.
+//! **Threads.** Work is cut into pieces, sums into parts that do not depend on the number of threads and are
+//! merged in a fixed order. So results are the same, bit for bit, for any number of threads. The calling
+//! thread works through the pieces together with threads of rayon's current pool, which stand by for a
+//! moment between two calls (`crew`). Small work stays on the calling thread.
 //!
 //! **Processors.** The best of AVX-512, AVX2 and portable code is chosen at run time. Matrix
 //! products, convolutions and dot products use fused multiply-add where there is one and as many
@@ -22,6 +23,7 @@
 mod aligned;
 mod bytes;
 mod conv;
+mod crew;
 mod elementwise;
 mod floor;
 pub mod last;

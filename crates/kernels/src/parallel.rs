@@ -1,16 +1,18 @@
-//! Threads: rayon's current pool, work cut into pieces that do not depend on how many threads it
-//! has, and scratch memory that is kept between calls.
+//! Threads: work cut into pieces that do not depend on how many threads there are, and scratch memory
+//! that is kept between calls.
 
 use std::cell::Cell;
 use std::thread::LocalKey;
 
 use rayon::prelude::*;
 
-/// Work below this many elementary operations stays on the calling thread: it is done in some tens
-/// of microseconds, and waking other threads takes a good part of that.
-pub(crate) const PARALLEL_WORK: usize = 1 << 18;
+use crate::crew;
 
-/// Whether `work` elementary operations are worth handing to the pool.
+/// Work below this many elementary operations stays on the calling thread: it is done in some
+/// microseconds.
+pub(crate) const PARALLEL_WORK: usize = 1 << 17;
+
+/// Whether `work` elementary operations are worth sharing with other threads.
 pub(crate) fn worth_threads(work: usize) -> bool {
     work >= PARALLEL_WORK && rayon::current_num_threads() > 1
 }
@@ -18,7 +20,7 @@ pub(crate) fn worth_threads(work: usize) -> bool {
 /// Calls `f(i)` for `i` in `0..n`; `work` is the cost of all of it, in elementary operations.
 pub(crate) fn for_each(n: usize, work: usize, f: impl Fn(usize) + Send + Sync) {
     if n > 1 && worth_threads(work) {
-        (0..n).into_par_iter().with_max_len(1).for_each(f);
+        crew::share(n, &f);
     } else {
         (0..n).for_each(f);
     }
@@ -45,18 +47,9 @@ pub(crate) fn for_each_chunk<T: Send>(
     work: usize,
     f: impl Fn(usize, &mut [T]) + Send + Sync,
 ) {
-    if y.is_empty() {
-        return;
-    }
-    let chunk_len = chunk_len.max(1);
-    if y.len() > chunk_len && worth_threads(work) {
-        let chunks = y.par_chunks_mut(chunk_len).with_max_len(1);
-        chunks.enumerate().for_each(|(i, chunk)| f(i, chunk));
-    } else {
-        y.chunks_mut(chunk_len)
-            .enumerate()
-            .for_each(|(i, chunk)| f(i, chunk));
-    }
+    let y = Chunks::of(y, chunk_len);
+    // SAFETY: each number comes once.
+    for_each(y.n(), work, |i| f(i, unsafe { y.chunk(i) }));
 }
 
 /// As [`for_each_chunk`], over the same chunks of two slices of one length.
@@ -67,13 +60,10 @@ pub(crate) fn for_each_chunk2(
     work: usize,
     f: impl Fn(usize, &mut [f32], &mut [f32]) + Send + Sync,
 ) {
-    if a.len() > chunk_len && worth_threads(work) {
-        let chunks = a.par_chunks_mut(chunk_len).zip(b.par_chunks_mut(chunk_len));
-        chunks.enumerate().for_each(|(i, (a, b))| f(i, a, b));
-    } else {
-        let chunks = a.chunks_mut(chunk_len).zip(b.chunks_mut(chunk_len));
-        chunks.enumerate().for_each(|(i, (a, b))| f(i, a, b));
-    }
+    let (a, b) = (Chunks::of(a, chunk_len), Chunks::of(b, chunk_len));
+    // SAFETY: each number comes once.
+    let call = |i| unsafe { f(i, a.chunk(i), b.chunk(i)) };
+    for_each(a.n().min(b.n()), work, call);
 }
 
 /// As [`for_each_chunk`], over the same chunks of three slices of one length.
@@ -85,27 +75,58 @@ pub(crate) fn for_each_chunk3(
     work: usize,
     f: impl Fn(usize, &mut [f32], &mut [f32], &mut [f32]) + Send + Sync,
 ) {
-    if a.len() > chunk_len && worth_threads(work) {
-        let chunks = a.par_chunks_mut(chunk_len).zip(b.par_chunks_mut(chunk_len));
-        let chunks = chunks.zip(c.par_chunks_mut(chunk_len));
-        chunks
-            .enumerate()
-            .for_each(|(i, ((a, b), c))| f(i, a, b, c));
-    } else {
-        let chunks = a.chunks_mut(chunk_len).zip(b.chunks_mut(chunk_len));
-        let chunks = chunks.zip(c.chunks_mut(chunk_len));
-        chunks
-            .enumerate()
-            .for_each(|(i, ((a, b), c))| f(i, a, b, c));
-    }
+    let (a, b) = (Chunks::of(a, chunk_len), Chunks::of(b, chunk_len));
+    let c = Chunks::of(c, chunk_len);
+    // SAFETY: each number comes once.
+    let call = |i| unsafe { f(i, a.chunk(i), b.chunk(i), c.chunk(i)) };
+    for_each(a.n().min(b.n()).min(c.n()), work, call);
 }
 
 /// `[f(0), …, f(n - 1)]`, for partial results that the caller merges in order.
 pub(crate) fn map<R: Send>(n: usize, work: usize, f: impl Fn(usize) -> R + Send + Sync) -> Vec<R> {
-    if n > 1 && worth_threads(work) {
-        (0..n).into_par_iter().with_max_len(1).map(f).collect()
-    } else {
-        (0..n).map(f).collect()
+    let mut results: Vec<Option<R>> = (0..n).map(|_| None).collect();
+    for_each_chunk(&mut results, 1, work, |i, result| result[0] = Some(f(i)));
+    let result = |r: Option<R>| r.expect("each call leaves a result");
+    results.into_iter().map(result).collect()
+}
+
+/// A slice in chunks of one length, but for the last, that different threads may have.
+struct Chunks<'a, T> {
+    data: SharedMut<T>,
+    len: usize,
+    chunk_len: usize,
+    slice: std::marker::PhantomData<&'a mut ()>,
+}
+
+impl<'a, T> Chunks<'a, T> {
+    fn of(data: &'a mut [T], chunk_len: usize) -> Self {
+        Chunks {
+            len: data.len(),
+            data: SharedMut::new(data),
+            chunk_len: chunk_len.max(1),
+            slice: std::marker::PhantomData,
+        }
+    }
+
+    /// Number of chunks.
+    fn n(&self) -> usize {
+        self.len.div_ceil(self.chunk_len)
+    }
+
+    /// Chunk number `i`.
+    ///
+    /// # Safety
+    /// No chunk is asked for twice.
+    ///
+    /// # Panics
+    /// When there is none of this number.
+    #[allow(clippy::mut_from_ref, reason = "each chunk is handed out once")]
+    unsafe fn chunk(&self, i: usize) -> &mut [T] {
+        let begin = i * self.chunk_len;
+        assert!(begin < self.len, "there are {} chunks", self.n());
+        let len = self.chunk_len.min(self.len - begin);
+        // SAFETY: within the slice that this borrows, and disjoint from the other chunks.
+        unsafe { std::slice::from_raw_parts_mut(self.data.at(begin), len) }
     }
 }
 

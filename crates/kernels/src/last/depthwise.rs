@@ -76,7 +76,7 @@ impl Geometry {
         }
         let rows = self.y.n * self.y.h;
         let ops = 2 * rows * self.y.w * self.y.c * self.taps.len();
-        let rows_each = rows.div_ceil(rows.min((ops >> 20).max(1)));
+        let rows_each = rows.div_ceil(rows.min((ops >> 18).max(1)));
         parallel::for_each(rows.div_ceil(rows_each), ops, |i| {
             (i * rows_each..rows.min((i + 1) * rows_each)).for_each(&f);
         });

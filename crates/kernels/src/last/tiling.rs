@@ -227,11 +227,14 @@ impl Tiling {
     /// them, and enough pieces for threads.
     fn piece(&self, tiles: usize, panels: usize, ops: usize) -> (usize, usize) {
         const CACHED_ELEMENTS: usize = 1 << 16;
-        const PIECE_OPS: usize = 1 << 23;
+        const PIECE_OPS: usize = 1 << 20;
         const PIECES: usize = 8;
         let of_tile = self.x_len.div_ceil(tiles).max(1);
         let most = (CACHED_ELEMENTS / of_tile).max(1);
-        let wanted = (ops / PIECE_OPS).clamp(1, PIECES);
+        let wanted = match parallel::threads() {
+            1 => 1,
+            _ => (ops / PIECE_OPS).clamp(1, PIECES),
+        };
         let by_tiles = tiles.div_ceil(tiles.div_ceil(most).max(wanted.min(tiles)));
         let pieces = tiles.div_ceil(by_tiles);
         let by_panels = panels.div_ceil(wanted.div_ceil(pieces).min(panels));
