@@ -190,3 +190,50 @@ fn mistakes_are_named() {
         assert!(ran.stderr.contains(expected), "{data}: {ran:?}");
     }
 }
+
+#[test]
+fn shrinks_and_answers_alike_in_bytes() {
+    let folder = folder();
+    for out in ["small.int8.bantam", "small.int8.onnx"] {
+        let args = [
+            "shrink",
+            "small.bantam",
+            "--data",
+            "texts.npz",
+            "--max-drop",
+            "20%",
+        ];
+        let ran = run(folder.path(), &[&args[..], &["--json", "-o", out]].concat());
+        let json = ran.json();
+        // Twelve products and two tables.
+        assert_eq!(json["layers"], 14, "{json}");
+        let moved = json["outputs"].as_array().unwrap();
+        assert_eq!(moved[1]["output"], "sentence_embedding");
+        let cosine = |key: &str| moved[1][key].as_f64().unwrap();
+        assert!(cosine("cosine") >= cosine("least_cosine"), "{json}");
+        assert!(
+            cosine("least_cosine") > 0.95 && cosine("moved") < 0.2,
+            "{json}"
+        );
+        let smoothed = json["trials"].as_array().unwrap().iter();
+        let smoothed = smoothed.filter(|t| t["smoothed"].as_f64() > Some(0.0));
+        assert_eq!(smoothed.count(), 4, "two shares, two ranges");
+        if ran.code != Some(0) {
+            // On a machine where bytes are slower this is what it must say.
+            assert!(ran.stderr.contains("slower"), "{ran:?}");
+            continue;
+        }
+        let ran = run(folder.path(), &["run", out, "texts.npz", "-o", "y8.npz"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        run(
+            folder.path(),
+            &["run", "small.bantam", "texts.npz", "-o", "y.npz"],
+        );
+        let (all, all8) = (outputs(&folder, "y.npz"), outputs(&folder, "y8.npz"));
+        let pairs = output(&all, "sentence_embedding").chunks(SIZE.width);
+        for (a, b) in pairs.zip(output(&all8, "sentence_embedding").chunks(SIZE.width)) {
+            let cosine: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+            assert!(cosine > 0.95, "{out}: {cosine}");
+        }
+    }
+}
