@@ -15,6 +15,8 @@ its largest value. More than 1e-4 is an error. What is checked:
 - ResNet-20 in bytes, as `bantam shrink` makes it, on pictures of CIFAR-10: onnxruntime computes in floats
   here, where a sum that lies on the edge between two bytes may fall to the other side, so that what is asked
   is 1e-4 for most pictures and the same class for all;
+- MiniLM-L6 from its checkpoint, in floats, on the inputs stored for the file with int8 weights, two sentences of
+  different lengths, exported, beside the command; how far that file's hidden states are from these is printed;
 - ResNet-20 from its checkpoint, every known architecture with fresh weights, and a pruned and
   quantized network grown on the Titanic table, exported and run by onnxruntime, against the command.
 """
@@ -152,18 +154,38 @@ def noise(shape):
 
 
 def beside(what, model, x, work, arch=()):
-    """A network exported and run by onnxruntime, and run by the command, on the same inputs."""
-    np.save(work / "x.npy", x)
+    """A network exported and run by onnxruntime, and run by the command, on the same inputs: an array for the
+    only one, or arrays by name."""
     bantam("export", model, *arch, "--to", "onnx", "-o", work / "x.onnx")
-    bantam("run", model, work / "x.npy", *arch, "--raw", "-o", work / "y.npy")
     s = session(work / "x.onnx")
-    found = s.run(None, {s.get_inputs()[0].name: x})
+    feeds = x if isinstance(x, dict) else {s.get_inputs()[0].name: x}
+    np.savez(work / "x.npz", **feeds)
+    bantam("run", model, work / "x.npz", *arch, "--raw", "-o", work / "y.npz")
+    outputs = [o.name for o in s.get_outputs()]
+    found = s.run(outputs, feeds)
     ops = subprocess.run(
         [BANTAM, "inspect", work / "x.onnx"], capture_output=True, text=True
     ).stdout.splitlines()
     listed = [line.split("file", 1)[1].strip() for line in ops if line.startswith("in the file")]
-    report(what, found, [np.load(work / "y.npy")])
+    ours = np.load(work / "y.npz")
+    report(what, found, [ours[o] for o in outputs])
     return listed
+
+
+def drawn(lines):
+    """Arrays for the inputs that `inspect` lists: noise, or zeros and ones for integers."""
+    feeds = {}
+    for line in lines:
+        if line.startswith("in ") and "[" in line:
+            name, _, rest = line[3:].strip().partition(": ")
+            kind, _, dims = rest.partition(" [")
+            sizes = {"n": 2, "words": 7}
+            shape = [sizes[d] if d in sizes else int(d) for d in dims.rstrip("]").split(", ")]
+            bits = np.random.default_rng(7).integers(0, 2, shape)
+            # The first word of a text is always one.
+            bits[:, 0] = 1
+            feeds[name] = noise(shape) if kind == "f32" else bits
+    return feeds
 
 
 def pictures(n):
@@ -185,6 +207,23 @@ def efficientnet(work):
     x = (images.repeat(7, 2).repeat(7, 3) - np.float32(0.498)) / np.float32(0.502)
     arch = ["--arch", "efficientnet-lite0"]
     beside("EfficientNet-Lite0 from its checkpoint, exported", checkpoint, x, work, arch)
+
+
+def minilm(work):
+    checkpoint = ROOT / "data/cache/minilm-l6-v2.safetensors"
+    feeds = next(steps("minilm"), None)
+    if feeds is None or not checkpoint.exists():
+        print("skipped: MiniLM-L6 from its checkpoint")
+        return
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    what = "MiniLM-L6 from its checkpoint, exported"
+    feeds = dict(zip(names, feeds))
+    beside(what, checkpoint, feeds, work, ["--arch", "minilm-l6"])
+    stored = read_pb(next(CACHE.glob("reference/minilm/step-000/output_0.pb")))
+    found = np.load(work / "y.npz")["last_hidden_state"]
+    real = feeds["attention_mask"] > 0
+    off = np.sqrt(((stored - found)[real] ** 2).mean() / (found[real] ** 2).mean())
+    print(f"  the file with int8 weights gives hidden states that are {off:.1%} of these away")
 
 
 def in_bytes(work):
@@ -222,11 +261,8 @@ def architectures(work):
         print(f"skipped: architectures with fresh weights: {made.stderr.strip()}")
         return
     for path in sorted(work.glob("*.bantam")):
-        lines = bantam("inspect", path).splitlines()
-        text = next(line for line in lines if line.startswith("in "))
-        dims = text.split("[")[1].rstrip("]").split(", ")
-        shape = [2 if d == "n" else int(d) for d in dims]
-        beside(f"{path.stem}, fresh weights, exported", path, noise(shape), work)
+        feeds = drawn(bantam("inspect", path).splitlines())
+        beside(f"{path.stem}, fresh weights, exported", path, feeds, work)
         path.unlink()
 
 
@@ -251,6 +287,7 @@ with tempfile.TemporaryDirectory() as folder:
     else:
         print(f"skipped: {CHECKPOINT} is not there")
     efficientnet(work)
+    minilm(work)
     in_bytes(work)
     grown(work)
     architectures(pathlib.Path(tempfile.mkdtemp(dir=work)))

@@ -28,7 +28,7 @@ fn write(a: &arch::Architecture, folder: &Path) -> Result<(), Box<dyn std::error
     let graph = bantam_train::fresh(&a.graph(classes)?, 1)?;
     let model = Model {
         graph,
-        schema: Some(a.schema(classes)),
+        schema: a.schema(classes),
         notes: Vec::new(),
     };
     let path = folder.join(format!("{}.bantam", a.name));

@@ -290,7 +290,7 @@ pub fn known() -> String {
 pub(crate) fn fitting(weights: &Weights) -> Vec<&'static str> {
     let fits = |a: &&Architecture| {
         let graph = a.graph(classes(a, weights));
-        graph.is_ok_and(|graph| weights::fits(&graph, &weights.tensors))
+        graph.is_ok_and(|graph| weights::fits(&graph, &weights.tensors, a.unread))
     };
     arch::ALL.iter().filter(fits).map(|a| a.name).collect()
 }
@@ -298,7 +298,7 @@ pub(crate) fn fitting(weights: &Weights) -> Vec<&'static str> {
 /// As many classes as the last bias has elements, or the usual number.
 fn classes(architecture: &Architecture, weights: &Weights) -> usize {
     let is_last = |name: &str| {
-        let rest = name.strip_suffix(architecture.classifier);
+        let rest = architecture.classifier.and_then(|c| name.strip_suffix(c));
         rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
     let last = weights.tensors.iter().find(|t| is_last(&t.name));
@@ -312,7 +312,8 @@ fn assemble(architecture: &Architecture, weights: &Weights) -> Result<Network> {
     let name = architecture.name;
     let classes = classes(architecture, weights);
     let empty = architecture.graph(classes)?;
-    let (graph, report) = weights::assign(&empty, &weights.tensors).map_err(|e| {
+    let assigned = weights::assign(&empty, &weights.tensors, architecture.unread);
+    let (graph, report) = assigned.map_err(|e| {
         Error::new(
             ErrorKind::Model,
             format!("the weights do not fit {name}: {e}"),
@@ -327,7 +328,7 @@ fn assemble(architecture: &Architecture, weights: &Weights) -> Result<Network> {
     }
     Ok(Network {
         graph,
-        schema: Some(architecture.schema(classes)),
+        schema: architecture.schema(classes),
         notes: Vec::new(),
         architecture: Some(name),
         notices: notices(&report),
@@ -371,6 +372,9 @@ fn notices(report: &Assigned) -> Vec<String> {
         notices.push(format!(
             "{n} tensors whose names do not begin with {prefix:?} were left out"
         ));
+    }
+    if !report.unread.is_empty() {
+        notices.push(format!("not read: {}", report.unread.join(", ")));
     }
     if let Some(first) = report.renamed.first() {
         let n = report.renamed.len();

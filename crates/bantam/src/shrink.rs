@@ -6,18 +6,18 @@
 //! figures reported are those of data that had no part in any choice.
 
 mod data;
+mod timing;
 mod trials;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bantam_compress::int8::{self, Calibration};
 use bantam_core::{Graph, Tensor, pass};
-use bantam_runtime::{Choices, Executor, Plan};
 use serde::Serialize;
 
 pub use data::{Data, read};
-use trials::{Score, Trials};
+use trials::{Candidate, Score, Trials};
 
 use crate::watch::Observer;
 use crate::{Error, ErrorKind, Result};
@@ -54,10 +54,26 @@ pub struct Trial {
     pub correct_bias: bool,
     /// Whether channels were equalised before.
     pub equalised: bool,
+    /// Share of the ranges of values that went to the weights which read them, channel by channel; 0 where
+    /// they were left as they are.
+    pub smoothed: f64,
     /// Drop on the data for choosing, as [`Contract::max_drop`] counts it.
     pub drop: f64,
-    /// How far outputs move: root mean square, as a share of theirs.
+    /// How far outputs move: root mean square, as a share of theirs; of several, the farthest.
     pub moved: f64,
+}
+
+/// How far one output moves on the data for the report.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Moved {
+    /// Name of the output.
+    pub output: String,
+    /// Root mean square of the differences, as a share of that of the output.
+    pub moved: f64,
+    /// Mean over samples of the cosine of the angle between the output and what it was.
+    pub cosine: f64,
+    /// The least of them.
+    pub least_cosine: f64,
 }
 
 /// What was found and decided.
@@ -65,8 +81,10 @@ pub struct Trial {
 pub struct Report {
     /// Layers that could compute in bytes.
     pub layers: usize,
-    /// Those left as they are, worst first.
+    /// Those left as they are because they lose too much, worst first.
     pub left: Vec<String>,
+    /// Those left as they are because bytes take longer on this machine.
+    pub slower: Vec<String>,
     /// What was tried, in order.
     pub trials: Vec<Trial>,
     /// Which of them was taken.
@@ -79,8 +97,10 @@ pub struct Report {
     pub after: Figures,
     /// Drop on the data for the report.
     pub drop: f64,
-    /// How far outputs move on the data for the report.
+    /// How far outputs move on the data for the report; of several, the farthest.
     pub moved: f64,
+    /// How far each moves.
+    pub outputs: Vec<Moved>,
     /// Whether the network in bytes keeps the contract and is faster.
     pub taken: bool,
     /// Why, in words.
@@ -103,8 +123,8 @@ pub fn shrink(
     let folded = pass::simplify(graph)?;
     let layers = int8::layers(&folded);
     if layers.is_empty() {
-        let message = "the network has no convolution, dense layer or product with a stored matrix \
-                       that could compute in bytes";
+        let message = "the network has no convolution, dense layer, product with a stored matrix or \
+                       table that could be in bytes";
         return Err(Error::new(ErrorKind::Model, message));
     }
     let (reference, same) = (trials::outputs(graph, &data.report)?, &data.report);
@@ -120,7 +140,8 @@ pub fn shrink(
     let sample = data
         .one()
         .ok_or_else(|| Error::new(ErrorKind::Data, "expected at least one sample, found none"))?;
-    let [old, new] = latencies([&folded, &best.graph], &sample)?;
+    let slower = leave_slower(&trials, &folded, &mut best, &left, contract, &sample)?;
+    let [old, new] = timing::latencies([&folded, &best.graph], &sample)?;
     let found = trials::outputs(&best.graph, same)?;
     let scores = [
         Score::of(&reference, &data.report),
@@ -136,7 +157,7 @@ pub fn shrink(
         Some(_) => best.trial.drop,
         None => best.trial.drop.max(moved),
     };
-    let nothing = layers.len() == left.len();
+    let nothing = layers.len() == left.len() + slower.len();
     let verdict = verdict(contract, lost, old, new, nothing);
     let figures = |score: &Option<Score>, latency: f64, graph: &Graph| Figures {
         accuracy: score.as_ref().map(|s| s.accuracy),
@@ -147,6 +168,7 @@ pub fn shrink(
     let report = Report {
         layers: layers.len(),
         left,
+        slower,
         chosen: best.number,
         trials: trials.done,
         samples: data.sizes(),
@@ -154,6 +176,7 @@ pub fn shrink(
         after: figures(&scores[1], new, &best.graph),
         drop,
         moved,
+        outputs: each_moved(graph, &reference, &found),
         taken: verdict.is_ok(),
         reason: match &verdict {
             Ok(text) | Err(text) => text.clone(),
@@ -166,6 +189,48 @@ pub fn shrink(
     Ok((best.graph, report))
 }
 
+/// Leaves the layers as they are that take longer in bytes, if the network is faster then and keeps to the
+/// contract; returns their names.
+fn leave_slower(
+    trials: &Trials,
+    floats: &Graph,
+    best: &mut Candidate,
+    left: &[String],
+    contract: &Contract,
+    sample: &[Tensor],
+) -> Result<Vec<String>> {
+    let layers = trials.layers(best);
+    let skip: Skip = left.iter().cloned().collect();
+    let slower = timing::slower(floats, &best.graph, &layers, &skip, sample)?;
+    if slower.is_empty() {
+        return Ok(slower);
+    }
+    let all = [left, &slower].concat();
+    let Some(found) = trials.with_left(best, &all, contract.max_drop)? else {
+        return Ok(Vec::new());
+    };
+    let [old, new] = timing::latencies([&best.graph, &found.graph], sample)?;
+    if new >= old {
+        return Ok(Vec::new());
+    }
+    *best = found;
+    Ok(slower)
+}
+
+/// How far each output moves, by name.
+fn each_moved(graph: &Graph, was: &[Vec<Tensor>], is: &[Vec<Tensor>]) -> Vec<Moved> {
+    let names = graph.outputs().iter().map(|&v| graph.value_name(v));
+    let moved = names
+        .zip(trials::distances(was, is))
+        .map(|(name, d)| Moved {
+            output: name.to_owned(),
+            moved: d.moved,
+            cosine: d.cosine,
+            least_cosine: d.least_cosine,
+        });
+    moved.collect()
+}
+
 /// Whether the network in bytes is to be taken, and why.
 fn verdict(
     contract: &Contract,
@@ -175,7 +240,8 @@ fn verdict(
     nothing_left: bool,
 ) -> std::result::Result<String, String> {
     if nothing_left {
-        return Err("every layer loses more than the contract allows".to_owned());
+        let reason = "every layer loses more than the contract allows, or is slower in bytes";
+        return Err(reason.to_owned());
     }
     if drop > contract.max_drop {
         let (drop, most) = (100.0 * drop, 100.0 * contract.max_drop);
@@ -196,38 +262,6 @@ fn verdict(
         "it is {:.1} times as fast, and within the contract",
         old / new
     ))
-}
-
-/// Median times of one answer of two networks on one thread, in microseconds, in turn so that a busy
-/// moment does not fall on one of them.
-fn latencies(graphs: [&Graph; 2], sample: &[Tensor]) -> Result<[f64; 2]> {
-    const TIME: Duration = Duration::from_millis(600);
-    const LEAST_ROUNDS: usize = 15;
-    let types: Vec<_> = sample.iter().map(trials::type_of).collect();
-    let inputs: Vec<&Tensor> = sample.iter().collect();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    let pool = pool.map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
-    pool.install(|| {
-        let mut choices = Choices::default();
-        let mut executors = Vec::new();
-        for graph in graphs {
-            let mut plan = Plan::new(graph, &types)?;
-            plan.tune(&mut choices, true);
-            executors.push(Executor::new(plan));
-        }
-        let (start, mut times) = (Instant::now(), [Vec::new(), Vec::new()]);
-        while times[0].len() < LEAST_ROUNDS || start.elapsed() < TIME {
-            for (executor, times) in executors.iter_mut().zip(&mut times) {
-                let start = Instant::now();
-                executor.run(&inputs)?;
-                times.push(start.elapsed().as_secs_f64() * 1e6);
-            }
-        }
-        Ok(times.map(|mut t| {
-            t.sort_by(f64::total_cmp);
-            t[t.len() / 2]
-        }))
-    })
 }
 
 /// Bytes of the stored weights as they are in memory.

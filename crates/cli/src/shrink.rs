@@ -14,12 +14,12 @@ use crate::progress::observer;
 use crate::values::{duration, grouped, percent_within, share};
 
 const ABOUT: &str = "Layers compute in bytes: 8-bit integers with a scale. Ranges of values, and how \
-they are chosen, come from DATA; layers that lose too much stay as they are. Nothing is written, and \
+they are chosen, come from DATA; layers that lose too much, or take longer in bytes, stay as they are. Nothing is written, and \
 the exit code is 1, when the contract cannot be kept or the result is slower on this machine.
 
-Keys of --json: path, bytes, bytes_before, layers, left, trials[].{calibration, correct_bias, equalised, \
-drop, moved}, chosen, samples, before, after: {accuracy, standard_error, latency_us, weight_bytes}, \
-drop, moved, taken, reason, notices.";
+Keys of --json: path, bytes, bytes_before, layers, left, slower, trials[].{calibration, correct_bias, equalised, \
+smoothed, drop, moved}, chosen, samples, before, after: {accuracy, standard_error, latency_us, \
+weight_bytes}, drop, moved, outputs[].{output, moved, cosine, least_cosine}, taken, reason, notices.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = ABOUT)]
@@ -142,6 +142,7 @@ fn text(r: &Report) -> String {
     let with = [
         (way.correct_bias, "biases corrected"),
         (way.equalised, "channels equalised"),
+        (way.smoothed > 0.0, "channels smoothed"),
     ];
     let with: Vec<&str> = with.iter().filter(|w| w.0).map(|w| w.1).collect();
     let with = match with.is_empty() {
@@ -151,17 +152,27 @@ fn text(r: &Report) -> String {
     let [observed, choosing, test] = r.samples;
     let mut text = format!(
         "{} of {} layers in bytes; ranges by {}{with}\n{table}",
-        r.layers - r.left.len(),
+        r.layers - r.left.len() - r.slower.len(),
         r.layers,
         way.calibration,
     );
     if !r.left.is_empty() {
         text += &format!("left as they are: {}\n", r.left.join(", "));
     }
+    if !r.slower.is_empty() {
+        text += &format!("no faster in bytes: {}\n", r.slower.join(", "));
+    }
+    let titles = ["output", "moves by", "cosine, mean", "least"].map(str::to_owned);
+    let mut rows = vec![titles.to_vec()];
+    rows.extend(r.outputs.iter().map(|o| {
+        let moved = format!("{:.2} %", 100.0 * o.moved);
+        let [mean, least] = [o.cosine, o.least_cosine].map(|c| format!("{c:.5}"));
+        vec![o.output.clone(), moved, mean, least]
+    }));
+    text += &columns(&rows);
     text += &format!(
-        "outputs move by {:.2} % of theirs (root mean square)\n\
-         {observed} samples for ranges, {choosing} for choices, {test} for this report; one thread\n",
-        100.0 * r.moved
+        "how far outputs move is the root mean square, as a share of theirs; cosines are of each sample\n\
+         {observed} samples for ranges, {choosing} for choices, {test} for this report; one thread\n"
     );
     r.notices
         .iter()

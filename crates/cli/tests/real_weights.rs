@@ -119,3 +119,50 @@ fn minilm_can_be_inspected() {
         .unwrap();
     assert_eq!(words["shape"], serde_json::json!([30_522, 384]));
 }
+
+#[test]
+fn minilm_agrees_with_pytorch() {
+    let Some([weights]) = cached(["minilm-l6-v2.safetensors"]) else {
+        return;
+    };
+    // As scripts/torch-reference.py made them: what was fed, and the embeddings of four sentences.
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/minilm-l6.npz");
+    let mut arrays = bantam_data::read_npz(&reference).unwrap();
+    let at = arrays.iter().position(|a| a.0 == "sentence_embedding");
+    let (_, expected) = arrays.remove(at.expect("the reference has embeddings"));
+    let folder = Folder::new();
+    folder.put("in.npz", bantam_data::npz_bytes(&arrays).unwrap());
+    let args = [
+        "run",
+        text(&weights),
+        "in.npz",
+        "--arch",
+        "minilm-l6",
+        "-o",
+        "out.npz",
+    ];
+    let ran = run(folder.path(), &args);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("not read: embeddings.position_ids, pooler"),
+        "{ran:?}"
+    );
+    let found = bantam_data::read_npz(&folder.path().join("out.npz")).unwrap();
+    let found = &found
+        .iter()
+        .find(|a| a.0 == "sentence_embedding")
+        .unwrap()
+        .1;
+    assert_eq!(
+        (found.shape(), expected.shape()),
+        (&[4, 384][..], &[4, 384][..])
+    );
+    let pairs = found
+        .values::<f32>()
+        .unwrap()
+        .iter()
+        .zip(expected.values::<f32>().unwrap());
+    let difference = pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+    assert!(difference < 1e-5, "{difference}");
+}

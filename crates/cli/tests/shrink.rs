@@ -83,8 +83,8 @@ fn what_is_allowed_is_written_and_answers_alike() {
         let trials = json["trials"].as_array().unwrap();
         assert_eq!(
             trials.len(),
-            12,
-            "three ranges, two biases, even channels or not"
+            16,
+            "three ranges, two biases, even channels or not; two ranges, two shares of smoothing"
         );
         let least = trials.iter().map(|t| t["drop"].as_f64().unwrap());
         let least = least.fold(f64::INFINITY, f64::min);

@@ -85,7 +85,7 @@ fn fresh(name: &str, seed: u64) -> Result<Opened> {
     };
     Ok(Opened {
         graph,
-        schema: Some(architecture.schema(classes)),
+        schema: architecture.schema(classes),
         report,
         path: None,
     })

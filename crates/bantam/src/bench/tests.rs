@@ -95,7 +95,7 @@ fn inputs_are_drawn_within_what_is_allowed() {
     assert_ne!(draw(&graph, None, &types, 4).unwrap(), drawn);
     // Pixels are between black and white.
     let lenet = bantam_core::arch::find("lenet-300-100").unwrap();
-    let (graph, schema) = (lenet.graph(10).unwrap(), lenet.schema(10));
+    let (graph, schema) = (lenet.graph(10).unwrap(), lenet.schema(10).unwrap());
     let types = graph.input_types(2);
     let drawn = draw(&graph, Some(&schema), &types, 0).unwrap();
     let pixels = drawn[0].values::<f32>().unwrap();

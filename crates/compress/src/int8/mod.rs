@@ -4,18 +4,26 @@
 //! and [`apply`] writes the graph with [`Quantize`] operators around its layers, as ONNX has them
 //! (`QuantizeLinear`, `DequantizeLinear`). Weights have a scale for each output channel and no zero
 //! point (Krishnamoorthi 2018, sections 2 and 3); values have one scale and zero point each.
-//! [`equalise`] evens out the channels of neighbouring layers before (Nagel et al. 2019, section 4.1).
+//! [`equalise`] evens out the channels of neighbouring layers before (Nagel et al. 2019, section 4.1),
+//! [`smooth`] those of a value against the weights that read it (Xiao et al. 2023, equation 4).
+//!
+//! Tables whose rows are picked (embeddings) are stored as bytes with a scale for each row, and only the rows
+//! that are picked become numbers.
 
 mod equalise;
 mod range;
+mod smooth;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bantam_core::op::{Conv, ConvRole, Op, Pool, PoolKind, Quantize, QuantizeRole};
+use bantam_core::op::{
+    Binary, Cast, Conv, ConvRole, Gather, MatMul, Op, Pool, PoolKind, Quantize, QuantizeRole,
+};
 use bantam_core::{DType, Graph, GraphBuilder, Node, Tensor, ValueId};
 
 pub use equalise::equalise;
 pub use range::{Calibration, Histogram};
+pub use smooth::smooth;
 
 use crate::Result;
 
@@ -24,22 +32,38 @@ use crate::Result;
 pub struct Layer {
     /// Name of the node.
     pub name: String,
-    /// Name of the value it reads.
+    /// Name of the value it reads; of a table, what picks its rows.
     pub input: String,
+    /// Whether it is a table, whose rows are bytes and computed with as numbers.
+    pub is_table: bool,
 }
 
-/// The layers of `graph` that can compute in bytes: convolutions without groups or depthwise, dense
-/// layers and products with a stored matrix.
+/// The layers of `graph` that can be in bytes: convolutions without groups or depthwise, dense layers,
+/// products with a stored matrix, and tables whose rows are picked.
 pub fn layers(graph: &Graph) -> Vec<Layer> {
-    let layer = |n: &Node| Layer {
-        name: n.name.clone(),
-        input: graph.value_name(n.inputs[0]).to_owned(),
+    let layer = |n: &Node| {
+        let is_table = is_table(graph, n);
+        (is_table || axis(graph, n).is_some()).then(|| Layer {
+            name: n.name.clone(),
+            input: graph.value_name(n.inputs[usize::from(is_table)]).to_owned(),
+            is_table,
+        })
     };
-    let nodes = graph.nodes().iter();
-    nodes
-        .filter(|n| axis(graph, n).is_some())
-        .map(layer)
-        .collect()
+    graph.nodes().iter().filter_map(layer).collect()
+}
+
+/// Whether a node picks rows of a stored matrix of numbers.
+fn is_table(graph: &Graph, node: &Node) -> bool {
+    let Op::Gather(Gather {
+        axis: 0,
+        grad: false,
+    }) = node.op
+    else {
+        return false;
+    };
+    let table = stored(graph, node.inputs[0]);
+    table
+        .is_some_and(|t| t.dtype() == DType::F32 && t.shape().len() == 2 && !t.shape().contains(&0))
 }
 
 /// Names of the values that become bytes when the layers outside `skip` do.
@@ -108,6 +132,8 @@ pub struct Observed {
     /// last axis of everything else.
     sums: Vec<f64>,
     count: u64,
+    /// The largest number of each channel, without its sign.
+    most: Vec<f32>,
 }
 
 impl Observed {
@@ -124,8 +150,11 @@ impl Observed {
             [] => (1, 1),
         };
         self.sums.resize(c.max(self.sums.len()), 0.0);
+        self.most.resize(self.sums.len(), 0.0);
         for (i, run) in values.chunks(inner.max(1)).enumerate() {
             self.sums[i % c] += run.iter().map(|&v| f64::from(v)).sum::<f64>();
+            let most = &mut self.most[i % c];
+            *most = run.iter().fold(*most, |m, v| m.max(v.abs()));
         }
         self.count += (values.len() / c.max(1)) as u64;
     }
@@ -151,8 +180,10 @@ pub struct Options {
     pub skip: BTreeSet<String>,
 }
 
-/// The graph with its layers in bytes: values that they read go through bytes and back, whoever reads
-/// them; weights are stored as bytes.
+/// The graph with its layers in bytes: values that they read go through bytes and back, and weights are
+/// stored as bytes. Who else reads what a convolution reads is given the bytes' numbers too, since images are
+/// handed on as bytes; who reads what dense layers read beside them is given the numbers themselves, as the
+/// sums along the layers of an encoder are.
 ///
 /// `observed` has an entry for each of [`points`]. Batch normalisations should be folded before
 /// ([`bantam_core::pass::simplify`]). Errs when an entry is missing.
@@ -173,6 +204,10 @@ pub fn apply(
             scale(seen.histogram.range(options.calibration)),
         );
     }
+    let chosen = |n: &&Node| axis(graph, n).is_some() && !options.skip.contains(&n.name);
+    let convolutions = graph.nodes().iter().filter(chosen);
+    let convolutions = convolutions.filter(|n| matches!(n.op, Op::Conv(_)));
+    let mut images: BTreeSet<ValueId> = convolutions.map(|n| n.inputs[0]).collect();
     // The largest bytes are those of the largest numbers, so what is pooled becomes bytes before.
     let mut before = Vec::new();
     for node in graph.nodes() {
@@ -187,6 +222,7 @@ pub fn apply(
         let (x, y) = (node.inputs.first(), graph.value_name(node.outputs[0]));
         if let (true, Some(&x), Some(&s)) = (pools, x, scales.get(y)) {
             before.push((graph.value_name(x).to_owned(), s));
+            images.extend([x, node.outputs[0]]);
         }
     }
     for (name, s) in before {
@@ -196,8 +232,11 @@ pub fn apply(
         graph,
         b: GraphBuilder::new(graph.name()),
         new: vec![None; graph.n_values()],
+        plain: vec![None; graph.n_values()],
+        images,
         scales,
         weights: BTreeMap::new(),
+        biases: BTreeMap::new(),
         observed,
         options,
     };
@@ -216,10 +255,17 @@ fn scale((low, high): (f32, f32)) -> (f32, u8) {
 struct Writer<'g> {
     graph: &'g Graph,
     b: GraphBuilder,
+    /// What stands for values: numbers of bytes where they go through bytes.
     new: Vec<Option<ValueId>>,
+    /// The same before they become bytes.
+    plain: Vec<Option<ValueId>>,
+    /// Values that whoever reads them is given as numbers of bytes.
+    images: BTreeSet<ValueId>,
     scales: BTreeMap<String, (f32, u8)>,
-    /// What stands for weights that were written already.
-    weights: BTreeMap<ValueId, ValueId>,
+    /// What stands for weights that were written already, turned or not.
+    weights: BTreeMap<(ValueId, bool), ValueId>,
+    /// Biases in the place of those that sums after products have, by the sum's number of input.
+    biases: BTreeMap<String, (usize, Tensor)>,
     observed: &'g BTreeMap<String, Observed>,
     options: &'g Options,
 }
@@ -230,14 +276,11 @@ impl Writer<'_> {
         graph.nodes().iter().for_each(|n| self.b.reserve(&n.name));
         let parameters = graph.parameters().iter();
         parameters.for_each(|p| self.b.reserve(graph.value_name(p.value)));
-        let mut outputs = BTreeMap::new();
         for i in graph.inputs() {
             let id = self
                 .b
                 .input(graph.value_name(i.value), i.dtype, i.dims.clone());
-            outputs.insert(i.value, id);
-            self.new[i.value.index()] = Some(id);
-            self.through_bytes(i.value, id);
+            self.define(i.value, id);
         }
         let in_bytes = self.weights_in_bytes();
         for p in graph.parameters() {
@@ -249,36 +292,61 @@ impl Writer<'_> {
                 true => self.b.weight(name, weight),
                 false => self.b.constant(name, weight),
             };
-            outputs.insert(p.value, id);
-            self.new[p.value.index()] = Some(id);
+            self.define(p.value, id);
         }
         for node in graph.nodes() {
-            let mut inputs: Vec<ValueId> = Vec::new();
-            for (i, v) in node.inputs.iter().enumerate() {
-                let is_weight = i == 1 && in_bytes.contains(v);
-                inputs.push(match is_weight {
-                    true => self.weight(node),
-                    false => self.new[v.index()].expect("nodes are in running order"),
-                });
+            if is_table(graph, node) && in_bytes.contains(&node.inputs[0]) {
+                let id = self.rows(node);
+                self.define(node.outputs[0], id);
+                continue;
             }
-            if self.is_chosen(node) {
-                self.correct(node, &mut inputs);
-            }
+            let (op, inputs) = self.node(node, &in_bytes);
             let n = node.outputs.len();
-            let ids = self.b.node_many(&node.name, node.op.clone(), &inputs, n);
+            let ids = self.b.node_many(&node.name, op, &inputs, n);
             for (&v, id) in node.outputs.iter().zip(ids) {
                 self.b.rename(id, graph.value_name(v));
-                outputs.insert(v, id);
-                self.new[v.index()] = Some(id);
-                self.through_bytes(v, id);
+                self.define(v, id);
             }
         }
         // What the network gives is given as it was, not through bytes.
-        graph
-            .outputs()
-            .iter()
-            .for_each(|v| self.b.output(outputs[v]));
+        for v in graph.outputs() {
+            let id = self.plain[v.index()].expect("outputs are defined");
+            self.b.output(id);
+        }
         Ok(self.b.finish_open()?)
+    }
+
+    /// Notes that `id` stands for `old`, and puts it through bytes where it becomes such.
+    fn define(&mut self, old: ValueId, id: ValueId) {
+        self.plain[old.index()] = Some(id);
+        self.new[old.index()] = Some(id);
+        self.through_bytes(old, id);
+    }
+
+    /// The operator of a node as it is written, and what it reads.
+    fn node(&mut self, node: &Node, in_bytes: &BTreeSet<ValueId>) -> (Op, Vec<ValueId>) {
+        let (mut op, mut inputs) = (node.op.clone(), Vec::new());
+        let chosen = self.is_chosen(node);
+        for (i, v) in node.inputs.iter().enumerate() {
+            if i == 1 && chosen && in_bytes.contains(v) {
+                let (id, turned) = self.weight(node);
+                if let (true, Op::MatMul(m)) = (turned, &mut op) {
+                    m.transpose_b = false;
+                }
+                inputs.push(id);
+                continue;
+            }
+            let bytes = (i == 0 && chosen) || self.images.contains(v);
+            let of = if bytes { &self.new } else { &self.plain };
+            inputs.push(of[v.index()].expect("nodes are in running order"));
+        }
+        if chosen {
+            self.correct(node, &mut inputs);
+        }
+        if let Some((i, bias)) = self.biases.remove(&node.name) {
+            inputs[i] = self.constant(&format!("{}.bias", node.name), bias);
+        }
+        (op, inputs)
     }
 
     fn is_chosen(&self, node: &Node) -> bool {
@@ -288,9 +356,13 @@ impl Writer<'_> {
     /// Weights that only layers in bytes read.
     fn weights_in_bytes(&self) -> BTreeSet<ValueId> {
         let nodes = || self.graph.nodes().iter();
-        let chosen = nodes().filter(|n| self.is_chosen(n)).map(|n| n.inputs[1]);
+        let weight = |n: &Node| match is_table(self.graph, n) {
+            true => (!self.options.skip.contains(&n.name)).then(|| n.inputs[0]),
+            false => self.is_chosen(n).then(|| n.inputs[1]),
+        };
+        let chosen = nodes().filter_map(weight);
         let read_otherwise = |v: ValueId| {
-            let as_weight = |n: &Node| self.is_chosen(n) && n.inputs[1] == v;
+            let as_weight = |n: &Node| weight(n) == Some(v);
             let reads = |n: &Node| n.inputs.iter().filter(|&&i| i == v).count();
             nodes().any(|n| reads(n) > usize::from(as_weight(n)))
                 || self.graph.outputs().contains(&v)
@@ -325,19 +397,30 @@ impl Writer<'_> {
         self.new[old.index()] = Some(last);
     }
 
-    /// The weights of a layer as bytes, and what they stand for.
-    fn weight(&mut self, node: &Node) -> ValueId {
-        if let Some(&done) = self.weights.get(&node.inputs[1]) {
-            return done;
+    /// What the weights of a layer, as bytes, stand for, and whether they are turned: matrices are stored
+    /// `[in, out]`, as other programs want them.
+    fn weight(&mut self, node: &Node) -> (ValueId, bool) {
+        let turned = matches!(&node.op, Op::MatMul(MatMul { transpose_b, .. }) if *transpose_b);
+        let key = (node.inputs[1], turned);
+        if let Some(&done) = self.weights.get(&key) {
+            return (done, turned);
         }
-        let axis = axis(self.graph, node).expect("a chosen layer");
+        let mut axis = axis(self.graph, node).expect("a chosen layer");
         let weight = stored(self.graph, node.inputs[1]).expect("a chosen layer");
-        let (q, scales) = bytes(&weight, axis);
+        let (mut q, scales) = bytes(&weight, axis);
+        if turned {
+            (q, axis) = (transposed(&q), 1);
+        }
         let name = self.graph.value_name(node.inputs[1]);
         let n = scales.len();
         let scales = Tensor::new::<f32>(&[n], scales).expect("as many as channels");
+        // The name is free, unless the weight is there the other way round.
+        let name = match self.weights.contains_key(&(node.inputs[1], !turned)) {
+            true => self.b.fresh(name),
+            false => name.to_owned(),
+        };
         let inputs = [
-            self.b.constant(name, q),
+            self.b.constant(&name, q),
             self.constant(&format!("{name}.scale"), scales),
             self.constant(&format!("{name}.zero"), Tensor::zeros(DType::I8, &[n])),
         ];
@@ -345,55 +428,129 @@ impl Writer<'_> {
         let numbers = self.b.fresh(&format!("{name}.numbers"));
         let op = Op::Quantize(Quantize { role, axis });
         let id = self.b.node(&numbers, op, &inputs);
-        self.weights.insert(node.inputs[1], id);
+        self.weights.insert(key, id);
+        (id, turned)
+    }
+
+    /// Rows of a table in bytes, as numbers: bytes and scales are picked alike.
+    fn rows(&mut self, node: &Node) -> ValueId {
+        let (table, name) = (node.inputs[0], &node.name);
+        let indices = self.plain[node.inputs[1].index()].expect("nodes are in running order");
+        let of = self.graph.value_name(table);
+        let key = (table, false);
+        let scale = format!("{of}.scale");
+        let (q, scales) = match self.weights.get(&key) {
+            Some(&q) => (q, self.weights[&(table, true)]),
+            None => {
+                let weight = stored(self.graph, table).expect("a table is stored");
+                let (q, scales) = bytes(&weight, 0);
+                let shape = [scales.len(), 1];
+                let scales = Tensor::new::<f32>(&shape, scales).expect("one for each row");
+                let ids = (self.b.constant(of, q), self.constant(&scale, scales));
+                self.weights.insert(key, ids.0);
+                self.weights.insert((table, true), ids.1);
+                ids
+            }
+        };
+        let names = ["bytes", "numbers", "scale"].map(|w| self.b.fresh(&format!("{name}.{w}")));
+        let pick = || node.op.clone();
+        let q = self.b.node(&names[0], pick(), &[q, indices]);
+        let q = self
+            .b
+            .node(&names[1], Op::Cast(Cast { to: DType::F32 }), &[q]);
+        let scales = self.b.node(&names[2], pick(), &[scales, indices]);
+        let id = self.b.node(name, Op::Binary(Binary::Mul), &[q, scales]);
+        self.b.rename(id, self.graph.value_name(node.outputs[0]));
         id
     }
 
-    /// Gives a layer a bias that takes up what rounding its weights does to the mean of its outputs.
+    /// Gives a layer a bias that takes up what rounding its weights does to the mean of its outputs; of a
+    /// product that a stored vector is added to, that vector.
     fn correct(&mut self, node: &Node, inputs: &mut Vec<ValueId>) {
-        let takes_bias = matches!(node.op, Op::Conv(_) | Op::Dense(_));
-        if !self.options.correct_bias || !takes_bias {
+        if !self.options.correct_bias {
             return;
         }
-        let (Some(seen), Some(weight)) = (
-            self.observed.get(self.graph.value_name(node.inputs[0])),
-            stored(self.graph, node.inputs[1]),
-        ) else {
+        let Some(moved) = self.moved(node) else {
             return;
         };
-        let (means, (q, scales)) = (seen.means(), bytes(&weight, 0));
-        let (w, q) = (weight.values::<f32>(), q.values::<i8>().map(<[i8]>::to_vec));
-        let (Ok(w), Ok(q)) = (w, q) else { return };
+        let corrected = |old: &[f32]| -> Tensor {
+            let bias = old
+                .iter()
+                .zip(&moved)
+                .map(|(&b, m)| (f64::from(b) - m) as f32);
+            Tensor::new::<f32>(&[moved.len()], bias.collect()).expect("one for each output")
+        };
+        if let Op::MatMul(_) = node.op {
+            if let Some((sum, i, old)) = self.added_bias(node, moved.len()) {
+                self.biases.insert(sum, (i, corrected(&old)));
+            }
+            return;
+        }
+        let old = match node.inputs.get(2).map(|&v| stored(self.graph, v)) {
+            None => vec![0.0; moved.len()],
+            Some(Some(t)) => match t.values::<f32>() {
+                Ok(values) => values.to_vec(),
+                Err(_) => return,
+            },
+            Some(None) => return,
+        };
+        let id = self.constant(&format!("{}.bias", node.name), corrected(&old));
+        inputs.truncate(2);
+        inputs.push(id);
+    }
+
+    /// The sum that is all that reads a product, which of its inputs is a stored vector, and that vector.
+    fn added_bias(&self, product: &Node, outputs: usize) -> Option<(String, usize, Vec<f32>)> {
+        let v = product.outputs[0];
+        let mut readers = self.graph.nodes().iter().filter(|n| n.inputs.contains(&v));
+        let (sum, more) = (readers.next()?, readers.next());
+        let is_sum = matches!(sum.op, Op::Binary(Binary::Add));
+        if !is_sum || more.is_some() || self.graph.outputs().contains(&v) {
+            return None;
+        }
+        let i = usize::from(sum.inputs[0] == v);
+        let bias = stored(self.graph, sum.inputs[i])?;
+        let fits = bias.shape() == [outputs];
+        fits.then(|| bias.values::<f32>().ok().map(<[f32]>::to_vec))?
+            .map(|old| (sum.name.clone(), i, old))
+    }
+
+    /// What rounding the weights of a layer adds to the mean of each output.
+    fn moved(&self, node: &Node) -> Option<Vec<f64>> {
+        let axis = axis(self.graph, node)?;
+        let seen = self.observed.get(self.graph.value_name(node.inputs[0]))?;
+        let weight = stored(self.graph, node.inputs[1])?;
+        let (means, (q, scales)) = (seen.means(), bytes(&weight, axis));
+        let (w, q) = (weight.values::<f32>().ok()?, q.values::<i8>().ok()?);
         let (outputs, depthwise) = (scales.len(), matches!(node.op, Op::Conv(c) if c.groups > 1));
         let per_output = w.len() / outputs;
         let channels = if depthwise { 1 } else { means.len() };
         if channels == 0 || !per_output.is_multiple_of(channels) {
-            return;
+            return None;
         }
         let area = per_output / channels;
-        let old = node.inputs.get(2).map(|&v| stored(self.graph, v));
-        let bias: Option<Vec<f32>> = match &old {
-            None => Some(vec![0.0; outputs]),
-            Some(Some(t)) => t.values::<f32>().ok().map(<[f32]>::to_vec),
-            Some(None) => None,
+        let moved = |o: usize| {
+            let of = |i: usize| {
+                let at = match axis {
+                    0 => o * per_output + i,
+                    _ => i * outputs + o,
+                };
+                let wrong = f64::from(q[at]) * f64::from(scales[o]) - f64::from(w[at]);
+                let c = if depthwise { o } else { i / area };
+                wrong * means.get(c).copied().unwrap_or(0.0)
+            };
+            (0..per_output).map(of).sum()
         };
-        let Some(mut bias) = bias else { return };
-        for (o, b) in bias.iter_mut().enumerate() {
-            let moved: f64 = (0..per_output)
-                .map(|i| {
-                    let at = o * per_output + i;
-                    let wrong = f64::from(q[at]) * f64::from(scales[o]) - f64::from(w[at]);
-                    let c = if depthwise { o } else { i / area };
-                    wrong * means.get(c).copied().unwrap_or(0.0)
-                })
-                .sum();
-            *b = (f64::from(*b) - moved) as f32;
-        }
-        let t = Tensor::new::<f32>(&[outputs], bias).expect("one for each output");
-        let id = self.constant(&format!("{}.bias", node.name), t);
-        inputs.truncate(2);
-        inputs.push(id);
+        Some((0..outputs).map(moved).collect())
     }
+}
+
+/// `[cols, rows]` from `[rows, cols]`.
+fn transposed(q: &Tensor) -> Tensor {
+    let (rows, cols) = (q.shape()[0], q.shape()[1]);
+    let from = q.values::<i8>().expect("signed bytes");
+    let turned = (0..cols).flat_map(|c| (0..rows).map(move |r| from[r * cols + c]));
+    Tensor::new::<i8>(&[cols, rows], turned.collect()).expect("as many as before")
 }
 
 /// Weights as signed bytes with a scale for each index along `axis`: the largest becomes ±127.

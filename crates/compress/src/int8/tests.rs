@@ -170,3 +170,130 @@ fn correcting_biases_brings_means_back() {
     let (plain, corrected) = (wrong(false), wrong(true));
     assert!(corrected < plain / 2.0, "{corrected} against {plain}");
 }
+
+/// A table, a normalised sum that two products and a sum read, and biases after the products.
+fn encoder(noise: &mut Noise) -> Graph {
+    let size = bantam_core::arch::EncoderSize {
+        layers: 1,
+        width: 16,
+        heads: 2,
+        feed_forward: 32,
+        vocabulary: 40,
+        positions: 8,
+        types: 2,
+    };
+    let graph = bantam_core::arch::bert_encoder("small", size).unwrap();
+    let drawn = graph.map_weights(|_, p| {
+        let shape = p.weight.shape();
+        if !p.trainable || shape.len() < 2 {
+            return Ok(None);
+        }
+        let scale = (3.0 / shape[1] as f32).sqrt();
+        let values = (0..p.weight.len()).map(|_| noise.next() * scale).collect();
+        Ok(Some(Tensor::new::<f32>(shape, values)?.into()))
+    });
+    drawn.unwrap()
+}
+
+fn texts() -> Vec<Array> {
+    let array = |f: &dyn Fn(usize) -> i64| {
+        let values = (0..6 * 8).map(f).collect();
+        Array::from(&Tensor::new::<i64>(&[6, 8], values).unwrap())
+    };
+    vec![
+        array(&|i| (i * i % 40) as i64),
+        array(&|_| 1),
+        array(&|i| (i % 2) as i64),
+    ]
+}
+
+fn answers(graph: &Graph) -> Vec<Tensor> {
+    let found = evaluate(graph, &texts()).unwrap();
+    found.iter().map(|a| a.to_tensor(DType::F32)).collect()
+}
+
+fn seen(graph: &Graph) -> BTreeMap<String, Observed> {
+    let names = points(graph, &BTreeSet::new());
+    let values = answers(&with_outputs(graph, &names).unwrap());
+    let values = &values[graph.outputs().len()..];
+    let one = |(name, value): (String, &Tensor)| {
+        let mut seen = Observed::default();
+        seen.add(value);
+        (name, seen)
+    };
+    names.into_iter().zip(values).map(one).collect()
+}
+
+#[test]
+fn an_encoder_keeps_its_sums_and_its_tables_are_bytes() {
+    let graph = encoder(&mut Noise(4));
+    let names: Vec<String> = layers(&graph).into_iter().map(|l| l.name).collect();
+    assert_eq!(names.len(), 8, "{names:?}");
+    let observed = seen(&graph);
+    for correct in [false, true] {
+        let small = apply(&graph, &observed, &options(correct)).unwrap();
+        for (a, b) in answers(&graph).iter().zip(answers(&small)) {
+            let d = distance(a, &b);
+            assert!(d > 0.0 && d < 0.05, "{d}");
+        }
+        let of = |name: &str| small.parameter(name).map(|p| p.weight.dtype());
+        let table = "embeddings.word_embeddings.weight";
+        assert_eq!(of(table), Some(DType::I8));
+        // Places are added whole, not picked.
+        assert_eq!(
+            of("embeddings.position_embeddings.weight"),
+            Some(DType::F32)
+        );
+        // Stored `[in, out]`, as other programs want products.
+        let up = small.parameter("encoder.layer.0.intermediate.dense.weight");
+        assert_eq!(up.unwrap().weight.shape(), [16, 32]);
+        let sum = |g: &Graph, name: &str| {
+            let node = g.nodes().iter().find(|n| n.name == name).unwrap();
+            let names = node.inputs.iter().map(|&v| g.value_name(v).to_owned());
+            names.collect::<Vec<_>>()
+        };
+        let name = "encoder.layer.0.output.sum";
+        assert_eq!(sum(&small, name), sum(&graph, name));
+        let bias = sum(&small, "encoder.layer.0.output.dense");
+        assert_eq!(
+            bias[1] != "encoder.layer.0.output.dense.bias",
+            correct,
+            "{bias:?}"
+        );
+    }
+}
+
+#[test]
+fn smoothing_keeps_the_function_and_helps_uneven_channels() {
+    let graph = encoder(&mut Noise(4));
+    // One channel of a normalisation is a hundred times the others, as in trained encoders.
+    let uneven = graph
+        .map_weights(|name, p| {
+            if name != "encoder.layer.0.attention.output.LayerNorm.weight" {
+                return Ok(None);
+            }
+            let mut gamma = vec![1f32; 16];
+            gamma[3] = 100.0;
+            Ok(Some(Tensor::new::<f32>(p.weight.shape(), gamma)?.into()))
+        })
+        .unwrap();
+    let observed = seen(&uneven);
+    let (even, n) = smooth(&uneven, &observed, 0.5, &BTreeSet::new()).unwrap();
+    assert_eq!(n, points(&uneven, &BTreeSet::new()).len());
+    let reference = answers(&uneven);
+    assert!(distance(&reference[0], &answers(&even)[0]) < 1e-5);
+    let up = "encoder.layer.0.intermediate.dense.product";
+    let all = layers(&uneven).into_iter().map(|l| l.name);
+    let only = Options {
+        skip: all.filter(|n| n != up).collect(),
+        ..options(false)
+    };
+    let plain = apply(&uneven, &observed, &only).unwrap();
+    let smoothed = apply(&even, &seen(&even), &only).unwrap();
+    let [plain, smoothed] = [plain, smoothed].map(|g| distance(&reference[0], &answers(&g)[0]));
+    assert!(smoothed < plain / 2.0, "{smoothed} against {plain}");
+    // Where all layers stay, nothing is divided.
+    let skip: BTreeSet<String> = layers(&uneven).into_iter().map(|l| l.name).collect();
+    let (same, n) = smooth(&uneven, &observed, 0.5, &skip).unwrap();
+    assert_eq!((n, same.nodes().len()), (0, uneven.nodes().len()));
+}

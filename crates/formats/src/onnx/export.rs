@@ -79,6 +79,8 @@ impl Form {
 struct Writer<'g> {
     graph: &'g Graph,
     dtypes: Vec<DType>,
+    /// Numbers of axes, where they follow from those of the inputs.
+    ranks: Vec<Option<usize>>,
     /// Names that values have outside, for what a graph inside a node reads from there.
     outside: HashMap<ValueId, String>,
     taken: HashSet<String>,
@@ -116,6 +118,7 @@ impl<'g> Writer<'g> {
         Writer {
             graph,
             dtypes: graph.dtypes(),
+            ranks: ranks(graph),
             outside,
             taken,
             nodes: Vec::new(),
@@ -321,6 +324,19 @@ impl<'g> Writer<'g> {
         let mut inner = Writer::new(graph, names);
         inner.taken.extend(self.taken.iter().cloned());
         inner.graph()
+    }
+}
+
+/// The number of axes of each value, by its index; unknown where inputs may have any number.
+fn ranks(graph: &Graph) -> Vec<Option<usize>> {
+    let open = graph.inputs().iter().any(|i| i.dims.contains(&Dim::Rest));
+    let types = (!open).then(|| graph.infer_partly(&graph.input_types(2)));
+    match types {
+        Some(Ok(types)) => types
+            .iter()
+            .map(|t| t.as_ref().map(|t| t.shape.len()))
+            .collect(),
+        _ => vec![None; graph.n_values()],
     }
 }
 

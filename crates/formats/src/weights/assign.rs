@@ -42,6 +42,8 @@ pub struct Assigned {
     pub missing: Vec<Missing>,
     /// Tensors of the file, without the prefix, that the Graph has no place for.
     pub left_over: Vec<String>,
+    /// Those of them that were known to be there and not read.
+    pub unread: Vec<String>,
     /// Counters of training steps, which a finished network has no use for.
     pub counters: usize,
     /// Tensors without the prefix: optimizers, second copies.
@@ -71,7 +73,7 @@ pub struct Missing {
 }
 
 impl Assigned {
-    /// Whether every weight got a tensor and every tensor a place.
+    /// Whether every weight got a tensor, and every tensor a place or is known not to be read.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.left_over.is_empty()
     }
@@ -83,8 +85,15 @@ impl Assigned {
 ///
 /// `f64` is rounded to `f32` where the Graph computes in it, and counted. Errs when a tensor has
 /// another shape than its weight, or is of integers where floats are expected.
-pub fn assign(graph: &Graph, tensors: &[StoredTensor]) -> Result<(Graph, Assigned)> {
-    let (by_name, mut report) = matched(graph, tensors)?;
+///
+/// Tensors called as one of `unread` may be there. Numbers of formulas (constants without axes, and
+/// integers) need not be in the file.
+pub fn assign(
+    graph: &Graph,
+    tensors: &[StoredTensor],
+    unread: &[&str],
+) -> Result<(Graph, Assigned)> {
+    let (by_name, mut report) = matched(graph, tensors, unread)?;
     for missing in report.missing.iter_mut().take(MOST_COMPARED) {
         missing.nearest = nearest(&missing.name, &report.left_over);
     }
@@ -98,15 +107,17 @@ pub fn assign(graph: &Graph, tensors: &[StoredTensor]) -> Result<(Graph, Assigne
 }
 
 /// Whether [`assign`] would find every weight of `graph` in the file and leave nothing over.
-pub fn fits(graph: &Graph, tensors: &[StoredTensor]) -> bool {
-    if tensors.len() < graph.parameters().len() {
+pub fn fits(graph: &Graph, tensors: &[StoredTensor], unread: &[&str]) -> bool {
+    let needed = graph.parameters().iter().filter(|p| !is_of_formula(p));
+    if tensors.len() < needed.count() {
         return false;
     }
-    let Ok((by_name, report)) = matched(graph, tensors) else {
+    let Ok((by_name, report)) = matched(graph, tensors, unread) else {
         return false;
     };
     let same = |p: &Parameter| {
-        by_name.get(graph.value_name(p.value)).is_some_and(|t| {
+        let found = by_name.get(graph.value_name(p.value));
+        found.map_or(is_of_formula(p), |t| {
             let floats = t.tensor.dtype().is_float() == p.weight.dtype().is_float();
             floats && t.tensor.shape() == p.weight.shape()
         })
@@ -114,10 +125,16 @@ pub fn fits(graph: &Graph, tensors: &[StoredTensor]) -> bool {
     report.is_complete() && graph.parameters().iter().all(same)
 }
 
+/// Whether a parameter is a number of a formula, which files of weights do not have.
+fn is_of_formula(p: &Parameter) -> bool {
+    !p.trainable && (p.weight.shape().is_empty() || !p.weight.dtype().is_float())
+}
+
 /// The tensor for each weight, by the weight's name, and how that came about.
 fn matched<'a>(
     graph: &Graph,
     tensors: &'a [StoredTensor],
+    unread: &[&str],
 ) -> Result<(HashMap<String, &'a StoredTensor>, Assigned)> {
     let parameters = graph.parameters().iter();
     let wanted: BTreeSet<&str> = parameters.map(|p| graph.value_name(p.value)).collect();
@@ -132,7 +149,11 @@ fn matched<'a>(
     report.found = found.len();
     let rounded = found.values().filter(|t| t.tensor.dtype() == DType::F64);
     report.rounded = rounded.count();
-    let absent = wanted.into_iter().filter(|name| !found.contains_key(*name));
+    let is_unread = |name: &String| unread.contains(&name.as_str());
+    (report.unread, report.left_over) = report.left_over.into_iter().partition(is_unread);
+    let parameters = graph.parameters().iter().filter(|p| !is_of_formula(p));
+    let needed: BTreeSet<&str> = parameters.map(|p| graph.value_name(p.value)).collect();
+    let absent = needed.into_iter().filter(|name| !found.contains_key(*name));
     let missing = absent.map(|name| Missing {
         name: name.to_owned(),
         nearest: None,
@@ -205,13 +226,13 @@ fn in_order<'a>(
 ) -> Option<Vec<(String, &'a StoredTensor)>> {
     let counter = |t: &&StoredTensor| t.name.rsplit('.').next() == Some(COUNTER);
     let tensors: Vec<&StoredTensor> = tensors.iter().filter(|t| !counter(t)).collect();
-    let parameters = graph.parameters();
+    let parameters = || graph.parameters().iter().filter(|p| !is_of_formula(p));
     let fits = |(p, t): (&Parameter, &&StoredTensor)| {
         p.weight.shape() == t.tensor.shape() && t.tensor.dtype().is_float()
     };
-    let all = tensors.len() == parameters.len() && parameters.iter().zip(&tensors).all(fits);
+    let all = tensors.len() == parameters().count() && parameters().zip(&tensors).all(fits);
     let name = |p: &Parameter| graph.value_name(p.value).to_owned();
-    all.then(|| parameters.iter().map(name).zip(tensors).collect())
+    all.then(|| parameters().map(name).zip(tensors).collect())
 }
 
 /// The prefix under which most of the wanted names are; of equals, the one that comes first.
@@ -332,9 +353,9 @@ mod tests {
             tensors[5].name = format!("{prefix}bn.moving_variance");
             tensors.push(tensor(&format!("{prefix}bn.num_batches_tracked"), &[], 9.0));
             tensors.push(tensor("optimizer.x", &[1], 9.0));
-            let (g, report) = assign(&graph(), &tensors).unwrap();
+            let (g, report) = assign(&graph(), &tensors, &[]).unwrap();
             assert_eq!(report.prefix, prefix);
-            assert_eq!(fits(&graph(), &tensors), report.is_complete());
+            assert_eq!(fits(&graph(), &tensors, &[]), report.is_complete());
             assert_eq!((report.found, report.counters), (6, 1), "{prefix:?}");
             let outside = if prefix.is_empty() { (0, 1) } else { (1, 0) };
             assert_eq!(
@@ -352,7 +373,7 @@ mod tests {
     #[test]
     fn of_two_copies_the_first_is_taken() {
         let both = [complete("model."), complete("ema.")].concat();
-        let (_, report) = assign(&graph(), &both).unwrap();
+        let (_, report) = assign(&graph(), &both, &[]).unwrap();
         assert_eq!((report.prefix.as_str(), report.outside), ("model.", 6));
         assert!(report.is_complete());
     }
@@ -362,7 +383,7 @@ mod tests {
         let mut tensors = complete("");
         tensors[1].name = "fc.biases".to_owned();
         tensors.remove(5);
-        let (_, report) = assign(&graph(), &tensors).unwrap();
+        let (_, report) = assign(&graph(), &tensors, &[]).unwrap();
         let missing = |name: &str, nearest: Option<&str>| Missing {
             name: name.to_owned(),
             nearest: nearest.map(str::to_owned),
@@ -382,7 +403,7 @@ mod tests {
         for (i, t) in tensors.iter_mut().enumerate() {
             t.name = format!("{i}.p");
         }
-        let (g, report) = assign(&graph(), &tensors).unwrap();
+        let (g, report) = assign(&graph(), &tensors, &[]).unwrap();
         assert!(report.by_order && report.is_complete());
         assert_eq!(
             (value(&g, "fc.bias"), value(&g, "bn.running_var")),
@@ -391,34 +412,96 @@ mod tests {
         // One name that is known, or one shape that differs, and order says nothing.
         let mut known = tensors.clone();
         known[0].name = "a.fc.weight".to_owned();
-        assert_eq!(assign(&graph(), &known).unwrap().1.found, 1);
+        assert_eq!(assign(&graph(), &known, &[]).unwrap().1.found, 1);
         tensors.swap(0, 1);
-        assert_eq!(assign(&graph(), &tensors).unwrap().1.found, 0);
+        assert_eq!(assign(&graph(), &tensors, &[]).unwrap().1.found, 0);
+    }
+
+    #[test]
+    fn an_encoder_has_the_names_of_its_checkpoints() {
+        let size = bantam_core::arch::EncoderSize {
+            layers: 2,
+            width: 4,
+            heads: 2,
+            feed_forward: 6,
+            vocabulary: 9,
+            positions: 5,
+            types: 2,
+        };
+        let encoder = bantam_core::arch::bert_encoder("small", size).unwrap();
+        // As `BertModel.state_dict()` lists them, and in this order.
+        let mut tensors = vec![
+            tensor("embeddings.word_embeddings.weight", &[9, 4], 1.0),
+            tensor("embeddings.position_embeddings.weight", &[5, 4], 2.0),
+            tensor("embeddings.token_type_embeddings.weight", &[2, 4], 3.0),
+            tensor("embeddings.LayerNorm.weight", &[4], 4.0),
+            tensor("embeddings.LayerNorm.bias", &[4], 5.0),
+        ];
+        let dense = [
+            ("attention.self.query", [4, 4]),
+            ("attention.self.key", [4, 4]),
+            ("attention.self.value", [4, 4]),
+            ("attention.output.dense", [4, 4]),
+            ("intermediate.dense", [6, 4]),
+            ("output.dense", [4, 6]),
+        ];
+        for layer in ["encoder.layer.0", "encoder.layer.1"] {
+            for (i, (name, [outputs, inputs])) in dense.iter().enumerate() {
+                let value = 10.0 + i as f32;
+                let name = format!("{layer}.{name}");
+                tensors.push(tensor(
+                    &format!("{name}.weight"),
+                    &[*outputs, *inputs],
+                    value,
+                ));
+                tensors.push(tensor(&format!("{name}.bias"), &[*outputs], value));
+            }
+            for name in ["attention.output.LayerNorm", "output.LayerNorm"] {
+                tensors.push(tensor(&format!("{layer}.{name}.weight"), &[4], 20.0));
+                tensors.push(tensor(&format!("{layer}.{name}.bias"), &[4], 21.0));
+            }
+        }
+        tensors.push(tensor("pooler.dense.weight", &[4, 4], 30.0));
+        let unread = ["pooler.dense.weight", "pooler.dense.bias"];
+        for prefix in ["", "bert."] {
+            let mut named = tensors.clone();
+            named.iter_mut().for_each(|t| t.name.insert_str(0, prefix));
+            assert!(fits(&encoder, &named, &unread) && !fits(&encoder, &named, &[]));
+            let (g, report) = assign(&encoder, &named, &unread).unwrap();
+            assert!(
+                report.is_complete() && report.prefix == prefix,
+                "{report:?}"
+            );
+            assert_eq!(report.unread, ["pooler.dense.weight"]);
+            assert_eq!(value(&g, "encoder.layer.1.intermediate.dense.weight"), 14.0);
+            // Numbers of formulas are not in the file and stay.
+            assert_eq!(value(&g, "half"), 0.5);
+        }
     }
 
     #[test]
     fn shapes_and_types_must_fit() {
         let mut tensors = complete("");
         tensors[0] = tensor("fc.weight", &[3, 2], 1.0);
-        let error = assign(&graph(), &tensors).unwrap_err().to_string();
+        let error = assign(&graph(), &tensors, &[]).unwrap_err().to_string();
         assert!(
             error.contains("expected shape [2, 3], found [3, 2]"),
             "{error}"
         );
         let mut tensors = complete("");
         tensors[1].tensor = Tensor::new(&[2], vec![1i64, 2]).unwrap();
-        assert!(assign(&graph(), &tensors).is_err());
+        assert!(assign(&graph(), &tensors, &[]).is_err());
         let mut tensors = complete("");
         tensors[1].tensor = Tensor::new(&[2], vec![0.1f64, 2.0]).unwrap();
-        let (g, report) = assign(&graph(), &tensors).unwrap();
+        let (g, report) = assign(&graph(), &tensors, &[]).unwrap();
         assert_eq!((value(&g, "fc.bias"), report.rounded), (0.1, 1));
         let mut twice = complete("");
         twice.push(tensor("bn.gamma", &[2], 1.0));
-        assert!(assign(&graph(), &twice).is_err());
-        assert!(!fits(&graph(), &twice));
+        assert!(assign(&graph(), &twice, &[]).is_err());
+        assert!(!fits(&graph(), &twice, &[]));
         let mut turned = complete("");
         turned[0] = tensor("fc.weight", &[3, 2], 1.0);
-        assert!(!fits(&graph(), &turned));
-        assert!(fits(&graph(), &complete("module.")));
+        assert!(!fits(&graph(), &turned, &[]));
+        assert!(fits(&graph(), &complete("module."), &[]));
     }
 }

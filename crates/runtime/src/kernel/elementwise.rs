@@ -126,6 +126,11 @@ pub(super) fn binary(op: Binary, inputs: &[View], y: &mut Out) {
     }
 }
 
+/// Numbers of signed bytes.
+pub(super) fn bytes_to_floats(x: &[i8], y: &mut [f32]) {
+    y.iter_mut().zip(x).for_each(|(y, &x)| *y = f32::from(x));
+}
+
 pub(super) fn dropout(op: &Dropout, inputs: &[View], y: &mut Out) {
     match *op {
         Dropout::Identity { .. } => out(y).copy_from_slice(inputs[0].f32()),

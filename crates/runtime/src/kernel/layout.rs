@@ -205,10 +205,12 @@ pub(super) fn gather(op: &Op, gather: &Gather, inputs: &[View], y: &mut Out) -> 
         let table = out::<f32>(y);
         table.fill(0.0);
         kernels::scatter_add(rows, inner, inputs[0].f32(), indices, table);
-    } else if y.1.dtype == DType::I64 {
-        kernels::gather_rows::<i64>(rows, inner, table.values(), indices, out(y));
-    } else {
-        kernels::gather_rows::<f32>(rows, inner, table.f32(), indices, out(y));
+        return Ok(());
+    }
+    match y.1.dtype {
+        DType::I64 => kernels::gather_rows::<i64>(rows, inner, table.values(), indices, out(y)),
+        DType::I8 => kernels::gather_rows::<i8>(rows, inner, table.values(), indices, out(y)),
+        _ => kernels::gather_rows::<f32>(rows, inner, table.f32(), indices, out(y)),
     }
     Ok(())
 }

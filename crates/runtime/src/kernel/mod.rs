@@ -88,8 +88,8 @@ pub(crate) fn run(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
         Op::Gather(g) => layout::gather(op, g, inputs, &mut outputs[0])?,
         Op::Dropout(d) => elementwise::dropout(d, inputs, &mut outputs[0]),
         Op::Loss(l) => statistics::loss(l, inputs, &mut outputs[0])?,
-        Op::Cast(_)
-        | Op::Logic(_)
+        Op::Cast(_) => elementwise::bytes_to_floats(inputs[0].values(), out(&mut outputs[0])),
+        Op::Logic(_)
         | Op::Select(_)
         | Op::Index(_)
         | Op::Cumulative(_)
@@ -104,8 +104,8 @@ pub(crate) fn run(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
     Ok(())
 }
 
-/// Whether there is a kernel for the operator on these element types; there are for `f32`, and for
-/// moving `i64` too.
+/// Whether there is a kernel for the operator on these element types; there are for `f32`, for moving
+/// `i64` too, and for tables of signed bytes.
 fn has_kernel(op: &Op, inputs: &[View], outputs: &[Out]) -> bool {
     let read = inputs
         .iter()
@@ -133,9 +133,13 @@ fn has_kernel(op: &Op, inputs: &[View], outputs: &[Out]) -> bool {
             all(&[DType::F32]) && !volumes && known
         }
         Op::Reduce(_) => read.clone().all(|d| d == DType::F32),
+        Op::Gather(g) if !g.grad => {
+            let table = [DType::F32, DType::I64, DType::I8].contains(&inputs[0].t.dtype);
+            table && inputs[1].t.dtype == DType::I64
+        }
         Op::Layout(_) | Op::Gather(_) | Op::Dropout(_) | Op::Loss(_) => all(&moves),
-        Op::Cast(_)
-        | Op::Logic(_)
+        Op::Cast(_) => (inputs[0].t.dtype, outputs[0].1.dtype) == (DType::I8, DType::F32),
+        Op::Logic(_)
         | Op::Select(_)
         | Op::Index(_)
         | Op::Cumulative(_)

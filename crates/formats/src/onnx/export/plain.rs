@@ -8,8 +8,8 @@ use bantam_core::op::recurrent::{Activation, Cell, Direction};
 use bantam_core::op::resample::{Filter, Outside, Round};
 use bantam_core::op::window::WindowKind;
 use bantam_core::op::{
-    Binary, Conv, ConvRole, Dropout, Find, Index, Layout, Logic, NormRole, Op, Pool, PoolKind,
-    Recurrent, Reduce, ReduceKind, Resample, Window,
+    Binary, Conv, ConvRole, Dropout, Find, Index, Layout, Logic, MatMul, NormRole, Op, Pool,
+    PoolKind, Recurrent, Reduce, ReduceKind, Resample, Window,
 };
 use bantam_core::{Data, Node, Tensor};
 
@@ -28,13 +28,7 @@ impl Writer<'_> {
     pub(super) fn plain(&mut self, node: &Node) -> Result<Form> {
         Ok(match &node.op {
             Op::Dense(_) => Form::with("Gemm", vec![("transB", Attr::Int(1))]),
-            Op::MatMul(m) if m.transpose_a || m.transpose_b => Form::with(
-                "Gemm",
-                vec![
-                    ("transA", flag(m.transpose_a)),
-                    ("transB", flag(m.transpose_b)),
-                ],
-            ),
+            Op::MatMul(m) if m.transpose_a || m.transpose_b => self.turned(node, m),
             Op::MatMul(_) => Form::new("MatMul"),
             Op::Conv(conv) => self.conv(node, conv)?,
             Op::Pool(pool) => pooling(node, pool)?,
@@ -102,6 +96,31 @@ impl Writer<'_> {
             | Op::Loss(_) => return Err(no_form(node)),
             Op::Late(_) | Op::Control(_) => unreachable!("written elsewhere"),
         })
+    }
+
+    /// A product of turned matrices: one operator for two axes each, else the turning stands before it.
+    fn turned(&mut self, node: &Node, m: &MatMul) -> Form {
+        let turned = [m.transpose_a, m.transpose_b];
+        let ranks = [0, 1].map(|i| self.ranks[node.inputs[i].index()]);
+        let unknown = (0..2).any(|i| turned[i] && ranks[i].is_none());
+        if unknown || ranks.iter().all(|r| r.is_none_or(|r| r == 2)) {
+            let [a, b] = turned.map(flag);
+            return Form::with("Gemm", vec![("transA", a), ("transB", b)]);
+        }
+        let mut inputs = self.names(&node.inputs);
+        for i in 0..2 {
+            let Some(rank) = ranks[i].filter(|&r| turned[i] && r > 1) else {
+                continue;
+            };
+            let mut order: Vec<i64> = (0..rank as i64).collect();
+            order.swap(rank - 2, rank - 1);
+            let name = self.fresh(&format!("{}.turned", inputs[i]));
+            let form = Form::with("Transpose", vec![("perm", Attr::Ints(order))]);
+            let (from, to) = (inputs[i].clone(), std::slice::from_ref(&name));
+            self.emit(form, &[from], to, &name);
+            inputs[i] = name;
+        }
+        Form::new("MatMul").reading(inputs)
     }
 
     fn unary(&mut self, node: &Node, kind: UnaryKind) -> Form {
