@@ -12,7 +12,7 @@ use super::{Clamp, ImageShape, Tile};
 use crate::aligned::Aligned;
 use crate::bytes::{ByteLevel, Bytes, WithBytes, byte_level, dispatch_bytes};
 use crate::conv::ConvShape;
-use crate::parallel::SharedMut;
+use crate::parallel::{self, SharedMut};
 
 /// What bytes stand for: byte `q` is the number `(q - zero_point) * scale`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -274,25 +274,25 @@ fn pack(shape: &ConvShape, weights: &[i8], tiling: &Tiling, panel: usize) -> Ali
     let vectors = tiling.n_vectors();
     let mut packed = Aligned::zeros(vectors * lanes * tiling.taps());
     let per_run = shape.taps() / tiling.runs.len();
-    let mut to = 0;
-    for first in (0..vectors).step_by(panel) {
-        let here = panel.min(vectors - first);
+    let (work, of_panel) = (packed.len(), panel * lanes * tiling.taps());
+    parallel::for_each_chunk(&mut packed, of_panel, work, |i, packed| {
+        let outputs = i * panel * lanes..((i + 1) * panel).min(vectors) * lanes;
+        let mut to = packed.iter_mut();
         for run in 0..tiling.runs.len() {
             for four in (0..tiling.run_len).step_by(4) {
-                for o in first * lanes..(first + here) * lanes {
-                    for t in four..four + 4 {
+                for o in outputs.clone() {
+                    for (t, to) in (four..four + 4).zip(&mut to) {
                         if o < shape.c_out && t < per_run {
                             // Taps of a run are pixels, and channels in them.
                             let tap = run * per_run + t;
                             let (cell, c) = (tap / shape.c_in, tap % shape.c_in);
-                            packed[to] = weights[(o * shape.c_in + c) * area + cell];
+                            *to = weights[(o * shape.c_in + c) * area + cell];
                         }
-                        to += 1;
                     }
                 }
             }
         }
-    }
+    });
     packed
 }
 

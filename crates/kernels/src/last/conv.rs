@@ -11,7 +11,7 @@ use super::tiling::{Tiling, check_tile, limits};
 use super::{Clamp, ImageShape, Tile};
 use crate::aligned::Aligned;
 use crate::conv::ConvShape;
-use crate::parallel::SharedMut;
+use crate::parallel::{self, SharedMut};
 use crate::simd::{self, Level, Simd, WithSimd, dispatch};
 
 /// A convolution without groups, ready to run on images of fixed shapes.
@@ -216,20 +216,20 @@ fn pack(shape: &ConvShape, weights: &[f32], lanes: usize, panel: usize) -> Align
     let (taps, area) = (shape.taps(), shape.kernel[0] * shape.kernel[1]);
     let vectors = shape.c_out.div_ceil(lanes);
     let mut packed = Aligned::zeros(vectors * lanes * taps);
-    let mut to = 0;
-    for first in (0..vectors).step_by(panel) {
-        let here = panel.min(vectors - first);
+    let work = packed.len();
+    parallel::for_each_chunk(&mut packed, panel * lanes * taps, work, |i, packed| {
+        let outputs = i * panel * lanes..((i + 1) * panel).min(vectors) * lanes;
+        let mut to = packed.iter_mut();
         for tap in 0..area {
             for c in 0..shape.c_in {
-                for o in first * lanes..(first + here) * lanes {
+                for (o, to) in outputs.clone().zip(&mut to) {
                     if o < shape.c_out {
-                        packed[to] = weights[(o * shape.c_in + c) * area + tap];
+                        *to = weights[(o * shape.c_in + c) * area + tap];
                     }
-                    to += 1;
                 }
             }
         }
-    }
+    });
     packed
 }
 
