@@ -52,7 +52,8 @@ struct NetworkArgs {
     /// Passes over the training rows
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// What products are rounded to in training; sums and weights are f32
+    /// What large products are rounded to in training, weights and sums being f32: bf16 is faster with
+    /// AVX512_BF16 and slower elsewhere, f16 is slower
     #[arg(long, value_enum, default_value = "f32")]
     precision: PrecisionArg,
     /// Largest file: 8192, 8KB (8000), 8KiB (8192)
@@ -78,9 +79,7 @@ enum PreferArg {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PrecisionArg {
     F32,
-    /// As fast as the processor has it (AVX512_BF16), slower than f32 elsewhere
     Bf16,
-    /// With scaled gradients; slower than f32
     F16,
 }
 

@@ -248,7 +248,7 @@ pub(crate) fn spread_bias(bias: Option<&[f32]>, y: &mut [f32]) {
 }
 
 /// Up to this many rows a layer is bound by reading `w`, which `gemm` would copy first.
-pub(crate) const DOT_ROWS: usize = 2;
+const DOT_ROWS: usize = 2;
 
 fn dense_by_dots(
     inputs: usize,

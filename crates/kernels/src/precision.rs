@@ -12,7 +12,7 @@
 //! channel to sum over would gain nothing.
 
 use crate::conv::{self, ConvShape, paired};
-use crate::matmul::{self, DOT_ROWS, MatRef};
+use crate::matmul::{self, MatRef};
 use crate::pairs::{Lanes, bf16_bits};
 use crate::simd::vectorize;
 use crate::{matmul_pairs, parallel};
@@ -124,7 +124,7 @@ impl Precision {
         bias: Option<&[f32]>,
         y: &mut [f32],
     ) {
-        if n <= DOT_ROWS || !self.rounds_product([n, outputs, inputs]) {
+        if !self.rounds_product([n, outputs, inputs]) {
             return matmul::dense(n, inputs, outputs, x, w, bias, y);
         }
         matmul::check_dense([n, inputs, outputs], x, w, bias, y);

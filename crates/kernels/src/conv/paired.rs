@@ -17,7 +17,8 @@ impl ConvShape {
     /// convolutions and those of single pixels wait for memory.
     fn is_heavy(&self) -> bool {
         let depthwise = self.group_in() == 1 && self.group_out() == 1;
-        self.x_len() > 0 && self.plane_out() >= MIN_PIXELS && !depthwise
+        let empty = self.x_len() == 0 || self.y_len() == 0;
+        !empty && self.plane_out() >= MIN_PIXELS && !depthwise
     }
 
     /// Whether a sum over so many channels is worth operands of 16 bits: they can be paired, and of a 1 by
