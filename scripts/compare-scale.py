@@ -59,7 +59,7 @@ def timed(run, times=3):
 def line(name, t, other=None, more=""):
     text = f"  {name:<26} median {t['median']:8.3f} s  least {t['least']:8.3f} s  cpu {t['cpu']:7.2f} s"
     if other:
-        ratio = [f"{other[key] / t[key]:.1f}" for key in ("median", "least", "cpu")]
+        ratio = [f"{other[key] / t[key]:.1f}" if t[key] else "-" for key in ("median", "least", "cpu")]
         text += f"  {' / '.join(ratio)} times as fast"
     print(text + more, flush=True)
 

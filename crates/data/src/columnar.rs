@@ -16,23 +16,27 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 use rayon::prelude::*;
 
-use crate::chunks::{CHUNK_ROWS, Chunk, Distinct, Failure, Layout, Reservoir, Sample, Sampling};
+use crate::chunks::{Chunk, Distinct, Failure, Layout, Reservoir, Sample, Sampling};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::options::{ReadOptions, number};
 use crate::table::{Column, Table, Values, unknown};
 use cells::Cells;
 
+/// Most rows read at a time: what looks up each cell of a column in a table finds it in the cache.
+const MOST_ROWS: usize = 1 << 15;
+/// Cells of a chunk, about, 8 MB of numbers; tables with more columns have chunks of fewer rows.
+const CHUNK_CELLS: usize = 1 << 20;
+/// Fewest rows of a chunk.
+const LEAST_ROWS: usize = 64;
+
 /// Reads a Parquet file.
 ///
 /// Errs when the file is missing, damaged, has columns of other than base types, an infinite number,
 /// or text that is not UTF-8, and when a column named in `options` is not there or not of that type.
 pub fn read_parquet(path: &Path, options: &ReadOptions) -> Result<Table> {
-    let read = || {
-        let reader = open(path, options)?;
-        guarded(|| read_rows(&reader, options, None))
-    };
-    read().map_err(|e| e.in_file(path))
+    let read = guarded(|| read_rows(path, options, None));
+    read.map_err(|e| e.in_file(path))
 }
 
 /// The reader asserts some of what it was told by the file; hostile bytes must not panic.
@@ -116,36 +120,56 @@ fn column_of(reader: &Reader, group: usize, column: usize) -> Result<ColumnReade
     group.get_column_reader(column).map_err(from_parquet)
 }
 
-/// All rows, or those of `rows`, which ascend.
-fn read_rows(reader: &Reader, options: &ReadOptions, rows: Option<&Arc<[u64]>>) -> Result<Table> {
-    let mut found = Vec::new();
-    for (i, descriptor) in columns(reader).iter().enumerate() {
-        let name = descriptor.name();
-        if !options.wants(name) {
-            continue;
-        }
-        let wants = |names: &[String]| names.iter().any(|n| n == name);
-        let mut cells = Cells::new(descriptor, wants(&options.categorical));
-        if let Some(rows) = rows {
-            cells = cells.only(rows);
-        }
-        for group in 0..reader.num_row_groups() {
-            let mut column = column_of(reader, group, i)?;
-            let mut read = || cells.read(&mut column, CHUNK_ROWS, options);
-            while read().map_err(|e| e.in_column(name))? > 0 {}
-        }
-        let values = cells.finish();
-        if wants(&options.numeric) && !matches!(values, Values::Numeric(_)) {
-            let error = Error::new(ErrorKind::Value, "expected numbers, found text");
-            return Err(error.in_column(name));
-        }
-        found.push(Column::new(name, values));
+/// All rows, or those of `rows`, which ascend; columns in parallel.
+fn read_rows(path: &Path, options: &ReadOptions, rows: Option<&Arc<[u64]>>) -> Result<Table> {
+    let reader = open(path, options)?;
+    let wanted = columns(&reader).iter().enumerate();
+    let wanted = wanted.filter(|(_, c)| options.wants(c.name()));
+    let places: Vec<usize> = wanted.map(|(at, _)| at).collect();
+    drop(reader);
+    // A reader for each piece of work: readers of one file share its position.
+    let piece = places.len().div_ceil(rayon::current_num_threads()).max(1);
+    let read = |places: &[usize]| {
+        let reader = open(path, options)?;
+        let column = |&at| read_column(&reader, at, options, rows);
+        places.iter().map(column).collect::<Result<Vec<Column>>>()
+    };
+    let found: Vec<Result<Vec<Column>>> = places.par_chunks(piece).map(read).collect();
+    let mut all = Vec::with_capacity(places.len());
+    for columns in found {
+        all.extend(columns?);
     }
-    let table = Table::new(found)?;
+    let table = Table::new(all)?;
     if table.rows() == 0 {
         return Err(Error::new(ErrorKind::Rows, "there are no rows"));
     }
     Ok(table)
+}
+
+fn read_column(
+    reader: &Reader,
+    at: usize,
+    options: &ReadOptions,
+    rows: Option<&Arc<[u64]>>,
+) -> Result<Column> {
+    let descriptor = &columns(reader)[at];
+    let name = descriptor.name();
+    let wants = |names: &[String]| names.iter().any(|n| n == name);
+    let mut cells = Cells::new(descriptor, wants(&options.categorical));
+    if let Some(rows) = rows {
+        cells = cells.only(rows);
+    }
+    for group in 0..reader.num_row_groups() {
+        let mut column = column_of(reader, group, at)?;
+        let mut read = || cells.read(&mut column, MOST_ROWS, options);
+        while read().map_err(|e| e.in_column(name))? > 0 {}
+    }
+    let values = cells.finish();
+    if wants(&options.numeric) && !matches!(values, Values::Numeric(_)) {
+        let error = Error::new(ErrorKind::Value, "expected numbers, found text");
+        return Err(error.in_column(name));
+    }
+    Ok(Column::new(name, values))
 }
 
 /// The sample of a Parquet file: the target is read first, then the rows of the sample.
@@ -166,17 +190,14 @@ pub(crate) fn sample(
             }
             Some(name) => {
                 let mut row = 0;
-                let mut offer = |cell: Option<Box<str>>| {
-                    match cell {
-                        Some(text) => {
-                            values.offer(&text);
-                            kept.offer(|| row);
-                        }
-                        None => without_target += 1,
+                let mut offer = |present: bool| {
+                    match present {
+                        true => kept.offer(|| row),
+                        false => without_target += 1,
                     }
                     row += 1;
                 };
-                each_text(&reader, name, options, &mut offer)?;
+                values = labels(&reader, name, options, &mut offer)?;
             }
         }
         let rows = kept.rows();
@@ -191,7 +212,7 @@ pub(crate) fn sample(
             options.categorical.push(name.to_owned());
         }
         let wanted: Arc<[u64]> = kept.finish().into();
-        let mut table = read_rows(&reader, &options, Some(&wanted))?;
+        let mut table = read_rows(path, &options, Some(&wanted))?;
         if let Some(name) = sampling.target {
             table.widen_levels(name, &target_values);
         }
@@ -204,25 +225,25 @@ pub(crate) fn sample(
     })
 }
 
-/// Hands over the cells of a column as texts, in order.
-fn each_text(
+/// Says of each row in order whether it has a value of the target, and returns its values.
+fn labels(
     reader: &Reader,
     name: &str,
     options: &ReadOptions,
-    take: &mut dyn FnMut(Option<Box<str>>),
-) -> Result<()> {
+    take: &mut dyn FnMut(bool),
+) -> Result<Distinct> {
     let at = place(reader, name)?;
-    let mut cells = Cells::plain(&columns(reader)[at]);
+    let mut cells = Cells::labels(&columns(reader)[at]);
     for group in 0..reader.num_row_groups() {
         let mut column = column_of(reader, group, at)?;
         while {
-            let read = cells.read(&mut column, CHUNK_ROWS, options);
+            let read = cells.read(&mut column, MOST_ROWS, options);
             read.map_err(|e| e.in_column(name))? > 0
         } {
-            cells.take_plain().into_iter().for_each(&mut *take);
+            cells.take_present(take);
         }
     }
-    Ok(())
+    Ok(cells.found())
 }
 
 /// The chunks of a Parquet file, row groups in parallel.
@@ -279,11 +300,12 @@ fn group_chunks(
         Ok((column_of(reader, group, at)?, cells, column.name.as_str()))
     });
     let mut open = open.collect::<Result<Vec<_>>>()?;
+    let most = (CHUNK_CELLS / open.len().max(1)).clamp(LEAST_ROWS, MOST_ROWS);
     loop {
         let mut found = Vec::with_capacity(open.len());
         let mut counts = Vec::with_capacity(open.len());
         for (column, cells, name) in &mut open {
-            let read = cells.read(column, CHUNK_ROWS, options);
+            let read = cells.read(column, most, options);
             counts.push(read.map_err(|e| e.in_column(name))?);
             found.push(cells.take());
         }
@@ -295,8 +317,14 @@ fn group_chunks(
         if rows == 0 {
             return Ok(());
         }
-        let columns = found;
-        visit(&Chunk { rows, columns })?;
+        let chunk = Chunk {
+            rows,
+            columns: found,
+        };
+        visit(&chunk)?;
+        for ((_, cells, _), column) in open.iter_mut().zip(chunk.columns) {
+            cells.reuse(column);
+        }
     }
 }
 

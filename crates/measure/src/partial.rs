@@ -12,7 +12,6 @@ mod count;
 mod file;
 mod spool;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,7 +101,7 @@ impl Partial {
                 missing_cells: missing as u64,
                 ruler,
             },
-            bodies: vec![Body::memory(keys)],
+            bodies: vec![Body::memory(vec![keys])],
         }
     }
 
@@ -141,8 +140,8 @@ impl Partial {
             missing.fetch_add(found.missing, Ordering::Relaxed);
             without_label.fetch_add(found.without_label, Ordering::Relaxed);
             let mut counts = counts.lock().unwrap_or_else(|e| e.into_inner());
-            for key in &found.keys {
-                counts[class_of(*key) as usize] += 1;
+            for (all, more) in counts.iter_mut().zip(&found.counts) {
+                *all += more;
             }
             drop(counts);
             spool.push(found.keys).map_err(bantam_data::Error::io)
@@ -330,10 +329,13 @@ impl Goal {
                 true => Err(unknown()),
             },
             (ChunkColumn::Numbers(values), Some(numbers)) => {
-                let of: HashMap<u64, u32> = numbers.iter().map(|x| x.to_bits()).zip(0..).collect();
-                let class = |x: &f64| match x.is_nan() {
-                    true => Ok(MISSING),
-                    false => of.get(&(x + 0.0).to_bits()).copied().ok_or_else(unknown),
+                let class = |x: &f64| {
+                    let at = numbers.partition_point(|number| number < x);
+                    match numbers.get(at) {
+                        _ if x.is_nan() => Ok(MISSING),
+                        Some(number) if number == x => Ok(at as u32),
+                        _ => Err(unknown()),
+                    }
                 };
                 values.iter().map(class).collect()
             }
@@ -345,6 +347,8 @@ impl Goal {
 /// What a chunk adds.
 struct Added {
     keys: Vec<u64>,
+    /// Rows of each class.
+    counts: Vec<u64>,
     missing: u64,
     without_label: u64,
 }
@@ -373,7 +377,11 @@ fn add(chunk: &Chunk, placers: &Placers, goal: &Goal) -> Result<Added> {
         .into_iter()
         .zip(&labels)
         .filter(|(_, l)| **l != MISSING);
+    let mut counts = vec![0; goal.classes.len()];
+    let labelled_rows = labels.iter().filter(|&&l| l != MISSING);
+    labelled_rows.for_each(|&label| counts[label as usize] += 1);
     Ok(Added {
+        counts,
         missing: columns.iter().map(missing).sum::<usize>() as u64,
         without_label: (labels.len() - labelled) as u64,
         keys: rows.map(|(sum, &label)| pack(sum, label)).collect(),

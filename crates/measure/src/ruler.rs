@@ -21,15 +21,17 @@ const MISSING_NUMBER: u64 = ONE / 2 + ONE;
 /// A category that the fit has not seen, or a missing cell where it saw none: past the rarest.
 const UNSEEN_LEVEL: u64 = ONE;
 /// Most distinct numbers of a column that have a mark of their own; quantiles do beyond, and numbers
-/// between two marks lie between their places in proportion.
-const MOST_MARKS: usize = 4096;
+/// between two marks lie between their places in proportion. The median's rank is known to 0.0016 from a sample of
+/// 100,000 rows (standard error), so more marks would tell no more of a larger table, and these stay in
+/// the first cache.
+const MOST_MARKS: usize = 1024;
 /// Most rows that a ruler is fitted on; a sample is taken of more.
 pub(crate) const FIT_ROWS: usize = 100_000;
 /// Rows placed at a time: so few that their sums stay in the cache, so many that what places a column is
 /// read into it seldom.
 const BLOCK: usize = 1 << 15;
 /// Cells of the table that shortens the search for a mark.
-const CELLS: usize = 1 << 13;
+const CELLS: usize = 1 << 12;
 /// Spans behind the last mark, which no number reaches, so that two may be looked at from any mark.
 const NOT_REACHED: usize = 2;
 
@@ -358,8 +360,8 @@ struct Search {
     low: f64,
     /// Cells a unit of the number.
     scale: f64,
-    /// Marks that lie in cells before each one.
-    before: Vec<u16>,
+    /// Marks that lie in cells before each one, and in it: `before << 16 | within`.
+    cells: Vec<u32>,
     /// What lies below the first mark, what follows from each, and two that are not reached.
     spans: Vec<Span>,
 }
@@ -371,9 +373,14 @@ struct Span {
     /// Place a unit of the number.
     slope: f64,
     place: u64,
-    /// Place of the next mark.
-    next: u64,
+    /// From the place of this mark to that of the next, a whole number.
+    room: f64,
 }
+
+/// 2^52: the last bits of a number from 0 to 2^32 added to it are the number, to the nearest whole. This takes
+/// the processor one addition, in vectors too, where a conversion that looks out for numbers which no
+/// integer can hold takes five instructions.
+const WHOLE: f64 = (1u64 << 52) as f64;
 
 impl<'a> Placer<'a> {
     fn of(marks: &'a Marks) -> Placer<'a> {
@@ -392,9 +399,7 @@ impl<'a> Placer<'a> {
     fn add(&self, column: &Cells, rows: std::ops::Range<usize>, sums: &mut [u64]) {
         match (self, column) {
             (Placer::Numbers(search), Cells::Numbers(values)) => {
-                for (sum, &x) in sums.iter_mut().zip(&values[rows]) {
-                    *sum += search.place(x);
-                }
+                search.add(&values[rows], sums);
             }
             (Placer::Levels { places, missing }, Cells::Codes(codes)) => {
                 for (sum, &code) in sums.iter_mut().zip(&codes[rows]) {
@@ -418,46 +423,65 @@ impl Search {
         let mut search = Search {
             low: values.first().copied().unwrap_or(0.0),
             scale: if usable { scale } else { 0.0 },
-            before: vec![0; CELLS + 1],
+            cells: vec![0; CELLS],
             spans: spans(values, places),
         };
         for &value in values {
             let cell = search.cell(value);
-            search.before[cell + 1] += 1;
+            search.cells[cell] += 1;
         }
-        for i in 0..CELLS {
-            search.before[i + 1] += search.before[i];
+        let mut before = 0;
+        for cell in &mut search.cells {
+            let within = *cell;
+            *cell = before << 16 | within;
+            before += within;
         }
         search
     }
 
-    /// Never falls where `x` rises.
+    /// Never falls where `x` rises; some cell where `x` is not a number.
     fn cell(&self, x: f64) -> usize {
         // Numbers beyond the range are in the outermost cells.
-        ((x - self.low) * self.scale).clamp(0.0, CELLS as f64 - 1.0) as u32 as usize
+        let cell = within((x - self.low) * self.scale, CELLS as f64 - 1.0);
+        (cell + WHOLE).to_bits() as usize & (CELLS - 1)
     }
 
-    fn place(&self, x: f64) -> u64 {
-        if x.is_nan() || self.spans.len() == NOT_REACHED + 1 {
-            return MISSING_NUMBER;
+    /// Adds the places of `values` to `sums`.
+    fn add(&self, values: &[f64], sums: &mut [u64]) {
+        let nowhere = self.spans.len() == NOT_REACHED + 1;
+        let cells: &[u32; CELLS] = self.cells[..].try_into().expect("all cells");
+        for (sum, &x) in sums.iter_mut().zip(values) {
+            let marks = cells[self.cell(x)];
+            let span = self.span(x, marks);
+            let more = (within((x - span.from) * span.slope, span.room) + WHOLE).to_bits();
+            let place = span.place + (more - WHOLE.to_bits());
+            *sum += match x.is_nan() || nowhere {
+                true => MISSING_NUMBER,
+                false => place,
+            };
         }
-        let cell = self.cell(x);
-        let first = usize::from(self.before[cell]);
-        let marks = usize::from(self.before[cell + 1]) - first;
+    }
+
+    /// Where `x` lies, among what a cell says of `marks`.
+    fn span(&self, x: f64, marks: u32) -> Span {
+        let (first, marks) = ((marks >> 16) as usize, marks as usize & 0xffff);
         let spans = &self.spans[first..];
         // Marks of later cells are larger than `x`. Most cells have two at most, and which of them are
         // below cannot be foreseen: they are counted without a branch.
-        let below = if marks > 2 {
+        let below = if marks > NOT_REACHED {
             spans[1..=marks].partition_point(|s| s.from <= x)
         } else {
             usize::from(spans[1].from <= x) + usize::from(spans[2].from <= x)
         };
-        let span = spans[below];
-        // Not a number, and then 0, where both are infinite, or one is 0 and the other infinite.
-        // Through `i64`, which takes the processor one instruction rather than several.
-        let more = ((x - span.from) * span.slope) as i64 as u64;
-        span.place.saturating_add(more).min(span.next)
+        spans[below]
     }
+}
+
+/// `x` or what is nearest to it from 0 to `most`; 0 where it is not a number. Two instructions, which
+/// `f64::clamp` and `f64::max` are not, for the sake of what is not a number.
+fn within(x: f64, most: f64) -> f64 {
+    let x = if x > 0.0 { x } else { 0.0 };
+    if x < most { x } else { most }
 }
 
 /// What lies below the first mark, between two, and beyond the last.
@@ -466,25 +490,25 @@ fn spans(values: &[f64], places: &[u64]) -> Vec<Span> {
         from: f64::NEG_INFINITY,
         slope: 0.0,
         place: 0,
-        next: 0,
+        room: 0.0,
     };
     let last = values.len().saturating_sub(1);
     let after = |i: usize| match values.get(i + 1) {
         // The slope is 0 where the distance of two marks is no number.
-        Some(next) => (
-            (places[i + 1] - places[i]) as f64 / (next - values[i]),
-            places[i + 1],
-        ),
-        None if last > 0 => (f64::INFINITY, ONE),
-        None => (0.0, places[i]),
+        Some(next) => {
+            let room = (places[i + 1] - places[i]) as f64;
+            (room / (next - values[i]), room)
+        }
+        None if last > 0 => (f64::INFINITY, (ONE - places[i]) as f64),
+        None => (0.0, 0.0),
     };
     let spans = (0..values.len()).map(|i| {
-        let (slope, next) = after(i);
+        let (slope, room) = after(i);
         Span {
             from: values[i],
             slope,
             place: places[i],
-            next,
+            room,
         }
     });
     let beyond = Span {
@@ -585,7 +609,8 @@ mod tests {
         }
         let slope =
             (places[below + 1] - places[below]) as f64 / (values[below + 1] - values[below]);
-        (places[below] + ((x - values[below]) * slope) as u64).min(places[below + 1])
+        let more = ((x - values[below]) * slope).round_ties_even() as u64;
+        (places[below] + more).min(places[below + 1])
     }
 
     proptest! {

@@ -1,7 +1,8 @@
 //! Sorting and counting of many keys on all cores.
 //!
-//! Keys are dealt to 2,048 buckets by their leading bits and each bucket is sorted in the cache. Groups
-//! of equal keys are counted in pieces that begin with a group, whose counts add up in any grouping.
+//! Keys are dealt to 2,048 buckets by their leading bits and each bucket, in the cache, to parts of some
+//! ten keys by the bits that follow, which are sorted. Groups of equal keys are counted in pieces that begin
+//! with a group, whose counts add up in any grouping.
 
 use rayon::prelude::*;
 
@@ -11,37 +12,50 @@ use crate::runs::{Counted, Counter};
 const BUCKETS: usize = 1 << 11;
 /// Below this, a deal costs more than it saves; a bucket with more is dealt again.
 const FEW: usize = 1 << 16;
+/// Bits that tell the parts of a bucket apart.
+const PART_BITS: u32 = 9;
 /// Items of a piece that is counted by itself.
 const PIECE: usize = 1 << 16;
 
 /// Sorts by `key`, which has to order as the items do.
-pub(crate) fn sort_by_key<T>(mut items: Vec<T>, key: impl Fn(&T) -> u64 + Sync + Copy) -> Vec<T>
+pub(crate) fn sort_by_key<T>(items: Vec<T>, key: impl Fn(&T) -> u64 + Sync + Copy) -> Vec<T>
 where
     T: Copy + Ord + Default + Send + Sync,
 {
-    if items.len() < FEW {
-        items.sort_unstable();
-        return items;
-    }
-    let (low, high) = ends(&items, key);
-    if low == high {
+    sort_parts(vec![items], key)
+}
+
+/// Sorts the items of all `parts` by `key`, which has to order as the items do.
+pub(crate) fn sort_parts<T>(mut parts: Vec<Vec<T>>, key: impl Fn(&T) -> u64 + Sync + Copy) -> Vec<T>
+where
+    T: Copy + Ord + Default + Send + Sync,
+{
+    let n: usize = parts.iter().map(Vec::len).sum();
+    let (low, high) = parts.iter().map(|part| ends(part, key)).fold(NONE, wider);
+    if n < FEW || low == high {
+        let mut items = match parts.len() {
+            1 => parts.remove(0),
+            _ => parts.concat(),
+        };
         items.par_sort_unstable();
         return items;
     }
     let bits = u64::BITS - (high - low).leading_zeros();
+    // A bucket's keys have the same bits from `shift` on.
     let shift = bits.saturating_sub(BUCKETS.trailing_zeros());
     let bucket = |item: &T| ((key(item) - low) >> shift) as usize;
-    let length = items.len().div_ceil(rayon::current_num_threads()).max(FEW);
-    let counts: Vec<Vec<usize>> = items
-        .par_chunks(length)
-        .map(|chunk| {
+    let pieces = pieces(&parts, n.div_ceil(rayon::current_num_threads()).max(FEW));
+    let counts: Vec<Vec<usize>> = pieces
+        .par_iter()
+        .map(|piece| {
             let mut counts = vec![0; BUCKETS];
-            chunk.iter().for_each(|item| counts[bucket(item)] += 1);
+            let items = piece.iter().copied().flatten();
+            items.for_each(|item| counts[bucket(item)] += 1);
             counts
         })
         .collect();
-    let mut dealt = vec![T::default(); items.len()];
-    // Each chunk has a place of its own in each bucket.
+    let mut dealt = vec![T::default(); n];
+    // Each piece has a place of its own in each bucket.
     let mut places: Vec<Vec<&mut [T]>> = counts.iter().map(|_| Vec::new()).collect();
     let mut rest = &mut dealt[..];
     for b in 0..BUCKETS {
@@ -51,18 +65,18 @@ where
             rest = more;
         }
     }
-    items
-        .par_chunks(length)
+    pieces
+        .into_par_iter()
         .zip(places)
-        .for_each(|(chunk, mut places)| {
+        .for_each(|(piece, mut places)| {
             let mut next = vec![0; BUCKETS];
-            for item in chunk {
+            for item in piece.into_iter().flatten() {
                 let b = bucket(item);
                 places[b][next[b]] = *item;
                 next[b] += 1;
             }
         });
-    drop(items);
+    drop(parts);
     let mut buckets: Vec<&mut [T]> = Vec::with_capacity(BUCKETS);
     let mut rest = &mut dealt[..];
     for b in 0..BUCKETS {
@@ -70,22 +84,79 @@ where
         buckets.push(bucket);
         rest = more;
     }
-    buckets.into_par_iter().for_each(|bucket| {
-        if bucket.len() < FEW {
-            bucket.sort_unstable();
-        } else {
-            bucket.copy_from_slice(&sort_by_key(bucket.to_vec(), key));
-        }
-    });
+    let part_shift = shift.saturating_sub(PART_BITS);
+    let part = |item: &T| ((key(item) - low) >> part_shift) as usize & ((1 << PART_BITS) - 1);
+    let sort = |room: &mut Vec<T>, bucket: &mut [T]| match bucket.len() < FEW {
+        true => sort_in_cache(bucket, room, part),
+        false => bucket.copy_from_slice(&sort_by_key(bucket.to_vec(), key)),
+    };
+    buckets.into_par_iter().for_each_init(Vec::new, sort);
     dealt
 }
 
+/// Sorts a bucket, whose items go by `part` first.
+fn sort_in_cache<T: Copy + Ord + Default>(
+    bucket: &mut [T],
+    room: &mut Vec<T>,
+    part: impl Fn(&T) -> usize,
+) {
+    const PARTS: usize = 1 << PART_BITS;
+    if bucket.len() < PARTS {
+        return bucket.sort_unstable();
+    }
+    let mut ends = [0u32; PARTS];
+    bucket.iter().for_each(|item| ends[part(item)] += 1);
+    let mut begin = 0;
+    for end in &mut ends {
+        begin += std::mem::replace(end, begin);
+    }
+    room.clear();
+    room.resize(bucket.len(), T::default());
+    for item in &*bucket {
+        let next = &mut ends[part(item)];
+        room[*next as usize] = *item;
+        *next += 1;
+    }
+    let mut begin = 0;
+    for end in ends {
+        room[begin..end as usize].sort_unstable();
+        begin = end as usize;
+    }
+    bucket.copy_from_slice(room);
+}
+
+/// Slices of `parts`, in pieces of `length` items and a last one of what is left.
+fn pieces<T>(parts: &[Vec<T>], length: usize) -> Vec<Vec<&[T]>> {
+    let mut pieces = Vec::new();
+    let (mut piece, mut room) = (Vec::new(), length);
+    for part in parts {
+        let mut rest = &part[..];
+        while !rest.is_empty() {
+            let (slice, more) = rest.split_at(room.min(rest.len()));
+            piece.push(slice);
+            room -= slice.len();
+            rest = more;
+            if room == 0 {
+                pieces.push(std::mem::take(&mut piece));
+                room = length;
+            }
+        }
+    }
+    pieces.push(piece);
+    pieces
+}
+
+/// The least and the largest key of no items.
+const NONE: (u64, u64) = (u64::MAX, 0);
+
 /// The least and the largest key; of no items the largest number and 0.
 pub(crate) fn ends<T: Sync>(items: &[T], key: impl Fn(&T) -> u64 + Sync) -> (u64, u64) {
-    let none = || (u64::MAX, 0);
-    let with = |(low, high): (u64, u64), item: &T| (low.min(key(item)), high.max(key(item)));
-    let join = |a: (u64, u64), b: (u64, u64)| (a.0.min(b.0), a.1.max(b.1));
-    items.par_iter().fold(none, with).reduce(none, join)
+    let with = |ends, item: &T| wider(ends, (key(item), key(item)));
+    items.par_iter().fold(|| NONE, with).reduce(|| NONE, wider)
+}
+
+fn wider(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
+    (a.0.min(b.0), a.1.max(b.1))
 }
 
 /// Counts a sorted list; `key` and `class` are those of an item.
@@ -172,6 +243,8 @@ mod tests {
                 (0..n).map(|i| (make(i), (hash(3, i) % 3) as u32)).collect();
             let mut expected = items.clone();
             expected.sort();
+            let parts = items.chunks(50_001).map(<[_]>::to_vec).collect();
+            assert!(sort_parts(parts, |item| item.0) == expected, "{name}");
             let found = sort_by_key(items, |item| item.0);
             assert!(found == expected, "{name}");
             let counted = count_sorted(&found, |i| i.0, |i| i.1, 3);

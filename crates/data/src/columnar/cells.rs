@@ -1,6 +1,6 @@
 //! Cells of one Parquet column, whatever its stored type, as numbers or categories.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parquet::basic::{ConvertedType, LogicalType};
@@ -9,7 +9,7 @@ use parquet::data_type::{ByteArray, DataType, FixedLenByteArray, Int96};
 use parquet::schema::types::ColumnDescriptor;
 
 use super::from_parquet;
-use crate::chunks::{ChunkColumn, LayoutColumn, UNSEEN};
+use crate::chunks::{ChunkColumn, Distinct, LayoutColumn, MOST_TARGET_VALUES, UNSEEN};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::options::ReadOptions;
 use crate::table::{Levels, MISSING, Values};
@@ -37,8 +37,18 @@ enum Building {
     Texts(Levels),
     /// Levels that are known; another text is [`UNSEEN`].
     Codes(Arc<HashMap<Box<str>, u32>>, Vec<u32>),
-    /// The texts as they are, none when missing.
-    Plain(Vec<Option<Box<str>>>),
+    /// Which rows have a value, and what values there are.
+    Labels(Labels),
+}
+
+/// What a target is like, without its cells.
+#[derive(Default)]
+struct Labels {
+    present: Vec<bool>,
+    found: Distinct,
+    /// Bits of numbers that were found before: most targets have few, which need not be spelled out in
+    /// each row.
+    known: HashSet<u64>,
 }
 
 impl Cells {
@@ -64,9 +74,9 @@ impl Cells {
         )
     }
 
-    /// Cells as texts, numbers spelled out.
-    pub(super) fn plain(descriptor: &ColumnDescriptor) -> Cells {
-        Cells::with(descriptor, Building::Plain(Vec::new()))
+    /// Cells of a target: which of them are there, and what they are.
+    pub(super) fn labels(descriptor: &ColumnDescriptor) -> Cells {
+        Cells::with(descriptor, Building::Labels(Labels::default()))
     }
 
     fn with(descriptor: &ColumnDescriptor, values: Building) -> Cells {
@@ -142,38 +152,45 @@ impl Cells {
         }
     }
 
-    /// Numbers, in one go where none is missing and all are kept.
+    /// Numbers, all of a read at a time where they become numbers.
     fn numbers<T: DataType>(
         &mut self,
         reader: &mut ColumnReaderImpl<T>,
         most: usize,
         convert: impl Fn(&T::T) -> f64,
     ) -> Result<usize> {
-        if self.defined > 0 || self.wanted.is_some() {
-            return self.each(reader, most, |cells, v| cells.number(convert(v)));
-        }
-        if let Building::Empty(0) = self.values {
-            self.values = Building::Numbers(Vec::new());
+        if let Building::Empty(n) = self.values {
+            self.values = Building::Numbers(vec![f64::NAN; n]);
         }
         let Building::Numbers(cells) = &mut self.values else {
             return self.each(reader, most, |cells, v| cells.number(convert(v)));
         };
-        let mut values = Vec::with_capacity(most);
-        let read = reader.read_records(most, None, None, &mut values);
+        let (mut values, mut levels) = (Vec::with_capacity(most), Vec::new());
+        let nullable = (self.defined > 0).then_some(&mut levels);
+        let read = reader.read_records(most, nullable, None, &mut values);
         let (records, _, _) = read.map_err(from_parquet)?;
-        if values.len() != records {
-            return Err(too_few());
-        }
         let begin = cells.len();
         cells.extend(values.iter().map(convert));
         // A fold without a branch, so that the compiler makes vectors of it.
-        let infinite = cells[begin..]
-            .iter()
-            .fold(false, |found, x| found | x.is_infinite());
+        let found = cells[begin..].iter();
+        let infinite = found.fold(false, |found, x| found | x.is_infinite());
+        if values.len() < records {
+            spread(cells, begin, &levels, self.defined, records)?;
+        } else if values.len() > records {
+            return Err(too_few());
+        }
         if infinite {
             let at = cells[begin..].iter().position(|x| x.is_infinite());
             let at = at.expect("there is one");
             return Err(infinite_at(cells[begin + at], self.row + at as u64));
+        }
+        if let Some((rows, at)) = &mut self.wanted {
+            let kept = rows[*at..].partition_point(|&row| row < self.row + records as u64);
+            for (to, &row) in (begin..).zip(&rows[*at..*at + kept]) {
+                cells[to] = cells[begin + (row - self.row) as usize];
+            }
+            cells.truncate(begin + kept);
+            *at += kept;
         }
         self.row += records as u64;
         Ok(records)
@@ -222,7 +239,7 @@ impl Cells {
             Building::Numbers(v) => v.push(f64::NAN),
             Building::Texts(levels) => levels.push_missing(),
             Building::Codes(_, codes) => codes.push(MISSING),
-            Building::Plain(texts) => texts.push(None),
+            Building::Labels(labels) => labels.present.push(false),
         }
     }
 
@@ -237,6 +254,15 @@ impl Cells {
             Building::Numbers(v) => v.push(x),
             // Asked to be categorical: a number is spelled out, NaN is a missing cell.
             _ if x.is_nan() => self.missing(),
+            Building::Labels(labels) if labels.known.contains(&x.to_bits()) => {
+                labels.present.push(true);
+            }
+            Building::Labels(labels) => {
+                if labels.known.len() <= MOST_TARGET_VALUES {
+                    labels.known.insert(x.to_bits());
+                }
+                self.text(&x.to_string())?;
+            }
             _ => self.text(&x.to_string())?,
         }
         Ok(())
@@ -249,7 +275,10 @@ impl Cells {
         match &mut self.values {
             Building::Texts(levels) => levels.push(text),
             Building::Codes(of, codes) => codes.push(of.get(text).copied().unwrap_or(UNSEEN)),
-            Building::Plain(texts) => texts.push(Some(text.into())),
+            Building::Labels(labels) => {
+                labels.found.offer(text);
+                labels.present.push(true);
+            }
             Building::Numbers(_) => {
                 let message = format!("expected a number, found {}", quoted(text));
                 let error = Error::new(ErrorKind::Value, message).in_row(self.row as usize);
@@ -287,7 +316,7 @@ impl Cells {
             Building::Empty(n) => Values::Numeric(vec![f64::NAN; n]),
             Building::Numbers(v) => Values::Numeric(v),
             Building::Texts(levels) => levels.finish(),
-            Building::Codes(..) | Building::Plain(_) => {
+            Building::Codes(..) | Building::Labels(_) => {
                 unreachable!("these are taken chunk by chunk")
             }
         }
@@ -302,12 +331,64 @@ impl Cells {
         }
     }
 
-    /// The texts read since the last time.
-    pub(super) fn take_plain(&mut self) -> Vec<Option<Box<str>>> {
-        match &mut self.values {
-            Building::Plain(texts) => std::mem::take(texts),
-            _ => unreachable!("texts were asked for"),
+    /// Gives back what [`take`](Cells::take) gave, for the room it has: memory that was used before is faster.
+    pub(super) fn reuse(&mut self, column: ChunkColumn) {
+        match (&mut self.values, column) {
+            (Building::Numbers(v), ChunkColumn::Numbers(old)) if v.is_empty() => {
+                *v = old;
+                v.clear();
+            }
+            (Building::Codes(_, codes), ChunkColumn::Codes(old)) if codes.is_empty() => {
+                *codes = old;
+                codes.clear();
+            }
+            _ => {}
         }
+    }
+
+    /// Hands over which of the rows read since the last time have a value.
+    pub(super) fn take_present(&mut self, take: &mut dyn FnMut(bool)) {
+        match &mut self.values {
+            Building::Labels(labels) => labels.present.drain(..).for_each(take),
+            _ => unreachable!("labels were asked for"),
+        }
+    }
+
+    /// The values of a target.
+    pub(super) fn found(self) -> Distinct {
+        match self.values {
+            Building::Labels(labels) => labels.found,
+            _ => unreachable!("labels were asked for"),
+        }
+    }
+}
+
+/// Moves the values behind `begin` to the rows whose level says that they have one; the other rows are NaN.
+fn spread(
+    cells: &mut Vec<f64>,
+    begin: usize,
+    levels: &[i16],
+    defined: i16,
+    rows: usize,
+) -> Result<()> {
+    if levels.len() != rows {
+        return Err(too_few());
+    }
+    let mut next = cells.len();
+    cells.resize(begin + rows, f64::NAN);
+    for (row, &level) in levels.iter().enumerate().rev() {
+        cells[begin + row] = match level == defined {
+            true if next == begin => return Err(too_few()),
+            true => {
+                next -= 1;
+                cells[next]
+            }
+            false => f64::NAN,
+        };
+    }
+    match next == begin {
+        true => Ok(()),
+        false => Err(too_few()),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use super::{CLASS_BITS, class_of, pack, spilling, sum_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sorted::sort_by_key;
+use crate::sorted::sort_parts;
 
 /// Bytes read ahead of each file.
 const BUFFER: usize = 1 << 16;
@@ -56,9 +56,9 @@ pub(super) struct RunFile {
 
 impl Body {
     /// Keys in any order.
-    pub(super) fn memory(keys: Vec<u64>) -> Body {
+    pub(super) fn memory(parts: Vec<Vec<u64>>) -> Body {
         Body {
-            run: Run::Memory(sort_by_key(keys, |key| *key)),
+            run: Run::Memory(sort_parts(parts, |key| *key)),
             map: None,
         }
     }
@@ -97,14 +97,16 @@ pub(super) struct Spool {
 
 #[derive(Default)]
 struct State {
-    keys: Vec<u64>,
+    parts: Vec<Vec<u64>>,
+    /// In all parts.
+    keys: usize,
     runs: Vec<RunFile>,
 }
 
 impl Spool {
     pub(super) fn new(max_bytes: u64) -> Spool {
-        // While one buffer is sorted and written by a thread, the others go on filling the next.
-        let buffers = rayon::current_num_threads() as u64 + 1;
+        // While one buffer is copied, sorted and written by a thread, the others go on filling the next.
+        let buffers = rayon::current_num_threads() as u64 + 2;
         Spool {
             most: ((max_bytes / 8 / buffers) as usize).max(1024),
             state: Mutex::default(),
@@ -114,11 +116,16 @@ impl Spool {
     pub(super) fn push(&self, keys: Vec<u64>) -> io::Result<()> {
         let full = {
             let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
-            if !state.keys.is_empty() && state.keys.len() + keys.len() > self.most {
-                std::mem::replace(&mut state.keys, keys)
-            } else {
-                state.keys.extend(keys);
-                return Ok(());
+            let full = state.keys > 0 && state.keys + keys.len() > self.most;
+            let parts = match full {
+                true => std::mem::take(&mut state.parts),
+                false => Vec::new(),
+            };
+            state.keys = keys.len() + if full { 0 } else { state.keys };
+            state.parts.push(keys);
+            match full {
+                true => parts,
+                false => return Ok(()),
             }
         };
         // Not under the lock: a sort in parallel may take up other work that needs it.
@@ -131,13 +138,15 @@ impl Spool {
     pub(super) fn finish(self) -> io::Result<Vec<Body>> {
         let state = self.state.into_inner().unwrap_or_else(|e| e.into_inner());
         let mut bodies: Vec<Body> = state.runs.into_iter().map(Body::file).collect();
-        bodies.push(Body::memory(state.keys));
+        bodies.push(Body::memory(state.parts));
         Ok(bodies)
     }
 }
 
 /// Sorts keys and writes them to a file without a name.
-fn spill(mut keys: Vec<u64>) -> io::Result<RunFile> {
+fn spill(parts: Vec<Vec<u64>>) -> io::Result<RunFile> {
+    let mut keys = parts.concat();
+    drop(parts);
     keys.sort_unstable();
     let mut file = tempfile::tempfile()?;
     let mut writer = RunWriter::new(BufWriter::with_capacity(BUFFER, &mut file));
