@@ -7,8 +7,8 @@ use bantam_core::Graph;
 use bantam_data::{Augment, Source, hash};
 use bantam_formats::checkpoint::{read_checkpoint, write_checkpoint};
 use bantam_train::{
-    Config, Decay, EpochRecord, Fitted, Keep, Optimizer, Params, Progress, Schedule, Slots, State,
-    Watch, fit,
+    Config, Decay, EpochRecord, Fitted, Keep, LossScale, Optimizer, Params, Progress, Schedule,
+    Slots, State, Watch, fit,
 };
 
 use crate::folder::{Folder, damaged};
@@ -67,6 +67,7 @@ pub(crate) fn full(settings: &TrainSettings, seed: u64, stream: u64) -> Config {
             recipe::Keep::Best => Keep::Best,
             recipe::Keep::Last => Keep::Last,
         },
+        precision: settings.precision.into(),
         seed: hash(seed, stream),
     }
 }
@@ -124,10 +125,18 @@ pub(crate) fn run(
         folder,
         checkpoint,
         what,
-        observer,
+        observer: &mut *observer,
         written: Instant::now(),
     };
-    Ok(fit(network, train, validation, config, state, &mut keeper)?)
+    let fitted = fit(network, train, validation, config, state, &mut keeper)?;
+    let scale = fitted.loss_scale;
+    if scale.dropped_steps > 0 {
+        observer.note(&format!(
+            "{what}: {} steps were dropped because their gradients overflowed; they are scaled by {} at the end",
+            scale.dropped_steps, scale.factor
+        ));
+    }
+    Ok(fitted)
 }
 
 /// Learning curve as the results have it.
@@ -185,9 +194,13 @@ fn write_state(folder: &Folder, name: &str, state: &State) -> Result<()> {
     }
     let history = serde_json::to_string(&epochs(&state.history))
         .map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
+    let scale = state.loss_scale;
     let metadata = BTreeMap::from([
         ("step".to_owned(), state.step.to_string()),
         ("history".to_owned(), history),
+        ("loss_scale".to_owned(), scale.factor.to_string()),
+        ("good_steps".to_owned(), scale.good_steps.to_string()),
+        ("dropped_steps".to_owned(), scale.dropped_steps.to_string()),
     ]);
     Ok(write_checkpoint(&folder.path(name), &tensors, &metadata)?)
 }
@@ -216,11 +229,22 @@ fn read_state(folder: &Folder, name: &str) -> Result<State> {
         validation_accuracy: e.validation_accuracy,
     };
     let best = with(BEST);
+    let loss_scale = LossScale {
+        factor: number(text("loss_scale")?, &path)?,
+        good_steps: number(text("good_steps")?, &path)?,
+        dropped_steps: number(text("dropped_steps")?, &path)?,
+    };
     Ok(State {
-        step: text("step")?.parse().map_err(|e| damaged(&path, &e))?,
+        step: number(text("step")?, &path)?,
         params: Params(with(PARAMETERS)),
         slots: Slots(with(SLOTS)),
         history: history.into_iter().map(record).collect(),
+        loss_scale,
         best: (!best.is_empty()).then_some(Params(best)),
     })
+}
+
+fn number<T: std::str::FromStr>(text: &str, path: &std::path::Path) -> Result<T> {
+    let wrong = |_| damaged(path, &format!("{text:?} is no number"));
+    text.parse().map_err(wrong)
 }

@@ -335,6 +335,7 @@ fn result(
         file: run.packed,
         layers: inspect::layers(&shipped),
         histograms: histograms(dense, &shipped),
+        precision: bantam_train::Precision::from(road.recipe.train.precision).into(),
         training_memory_bytes: training_memory(road.recipe, &road.data, dense)?,
         rounds: rounds.rounds,
         report: road.folder.path(REPORT).display().to_string(),

@@ -188,6 +188,8 @@ pub struct TrainSettings {
     pub patience: usize,
     /// Keep the weights of the `best` epoch on validation, or of the `last`.
     pub keep: Keep,
+    /// What the operands of products are rounded to: `f32`, `bf16` or `f16`.
+    pub precision: Precision,
 }
 
 impl Default for TrainSettings {
@@ -212,6 +214,30 @@ impl Default for TrainSettings {
             crop: 0,
             patience: 0,
             keep: Keep::Best,
+            precision: Precision::F32,
+        }
+    }
+}
+
+/// What the operands of matrix products, dense layers and convolutions are rounded to in a training step.
+/// Sums, weights and everything else are `f32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Not rounded.
+    F32,
+    /// To 8 bits, with the range of `f32`.
+    Bf16,
+    /// To 11 bits, with a small range; gradients are scaled.
+    F16,
+}
+
+impl From<Precision> for bantam_train::Precision {
+    fn from(p: Precision) -> Self {
+        match p {
+            Precision::F32 => bantam_train::Precision::F32,
+            Precision::Bf16 => bantam_train::Precision::Bf16,
+            Precision::F16 => bantam_train::Precision::F16,
         }
     }
 }

@@ -343,6 +343,31 @@ pub struct Packed {
     pub changed_answers: usize,
 }
 
+/// What the operands of products were rounded to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rounding {
+    /// `f32`, `bf16` or `f16`.
+    pub operands: String,
+    /// Whether the processor multiplies such numbers; otherwise `f32` numbers were rounded first, which
+    /// takes longer.
+    pub native: bool,
+}
+
+impl From<bantam_train::Precision> for Rounding {
+    fn from(p: bantam_train::Precision) -> Self {
+        Rounding {
+            operands: p.name().to_owned(),
+            native: p.is_native(),
+        }
+    }
+}
+
+impl Default for Rounding {
+    fn default() -> Self {
+        bantam_train::Precision::F32.into()
+    }
+}
+
 /// Everything about a finished run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
@@ -383,6 +408,9 @@ pub struct RunResult {
     pub layers: Vec<Layer>,
     /// Weights before and after.
     pub histograms: Vec<Histogram>,
+    /// What the operands of products were rounded to in training.
+    #[serde(default)]
+    pub precision: Rounding,
     /// Largest memory of a training step: buffers and weights, bytes.
     pub training_memory_bytes: u64,
     /// Where the page is.

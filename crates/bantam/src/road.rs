@@ -164,6 +164,13 @@ impl Road<'_> {
         self.observer.stage("train", 2, STAGES);
         self.check_names(initial)?;
         self.folder.make("2-train")?;
+        let precision = bantam_train::Precision::from(self.recipe.train.precision);
+        if !precision.is_native() {
+            let name = precision.name();
+            self.observer.note(&format!(
+                "this processor does not multiply {name}: f32 numbers are rounded, which takes longer than f32"
+            ));
+        }
         let mut rounds = Rounds {
             records: Vec::new(),
             rounds: Vec::new(),

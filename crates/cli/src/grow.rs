@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bantam::recipe::Prefer;
+use bantam::recipe::{Precision, Prefer};
 use bantam::results::RunResult;
 use bantam::{Error, ErrorKind, Recipe, Result, RunOptions};
 
@@ -52,6 +52,10 @@ struct NetworkArgs {
     /// Passes over the training rows
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
+    /// What large products are rounded to in training, weights and sums being f32: bf16 is faster with
+    /// AVX512_BF16 and slower elsewhere, f16 is slower
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: PrecisionArg,
     /// Largest file: 8192, 8KB (8000), 8KiB (8192)
     #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
     max_bytes: Option<u64>,
@@ -70,6 +74,13 @@ struct NetworkArgs {
 enum PreferArg {
     Size,
     Accuracy,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PrecisionArg {
+    F32,
+    Bf16,
+    F16,
 }
 
 /// Where results go.
@@ -130,6 +141,11 @@ fn recipe(args: &GrowArgs) -> Result<Recipe> {
             };
             recipe.model.hidden = network.hidden.clone().unwrap_or_default();
             recipe.train.epochs = network.epochs.unwrap_or(recipe.train.epochs);
+            recipe.train.precision = match network.precision {
+                PrecisionArg::F32 => Precision::F32,
+                PrecisionArg::Bf16 => Precision::Bf16,
+                PrecisionArg::F16 => Precision::F16,
+            };
             recipe
         }
         (None, None) => {

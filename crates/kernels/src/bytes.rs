@@ -194,11 +194,10 @@ impl Bytes for crate::simd::Portable {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
-    use std::ops::Range;
 
     use super::Bytes;
-    use crate::simd::Simd;
     use crate::simd::x86::{Avx2, Avx512};
+    use crate::simd::{Simd, as_held};
 
     impl Bytes for Avx2 {
         type I = __m256i;
@@ -294,64 +293,7 @@ mod x86 {
     }
 
     impl Simd for Vnni {
-        type V = __m512;
-        const LANES: usize = Avx512::LANES;
-        const TILE: [usize; 2] = Avx512::TILE;
-        const DOT_TILE: [usize; 2] = Avx512::DOT_TILE;
-        const SUMS: usize = Avx512::SUMS;
-
-        #[inline(always)]
-        fn splat(self, x: f32) -> __m512 {
-            self.0.splat(x)
-        }
-
-        #[inline(always)]
-        fn add(self, a: __m512, b: __m512) -> __m512 {
-            self.0.add(a, b)
-        }
-
-        #[inline(always)]
-        fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-            self.0.mul_add(a, b, c)
-        }
-
-        #[inline(always)]
-        fn max(self, a: __m512, b: __m512) -> __m512 {
-            self.0.max(a, b)
-        }
-
-        #[inline(always)]
-        fn min(self, a: __m512, b: __m512) -> __m512 {
-            self.0.min(a, b)
-        }
-
-        #[inline(always)]
-        fn between(self, x: __m512, low: __m512, high: __m512, v: __m512) -> __m512 {
-            self.0.between(x, low, high, v)
-        }
-
-        #[inline(always)]
-        fn sum(self, a: __m512) -> f32 {
-            self.0.sum(a)
-        }
-
-        #[inline(always)]
-        unsafe fn load(self, p: *const f32) -> __m512 {
-            // SAFETY: the caller grants the reads.
-            unsafe { self.0.load(p) }
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, p: *mut f32, v: __m512) {
-            // SAFETY: the caller grants the writes.
-            unsafe { self.0.store(p, v) }
-        }
-
-        #[inline(always)]
-        unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> __m512 {
-            // SAFETY: the caller grants the reads.
-            unsafe { self.0.load_lanes(p, lanes) }
-        }
+        as_held!(Avx512);
     }
 
     impl Bytes for Vnni {

@@ -12,11 +12,13 @@ mod direct_weight;
 mod filters;
 mod im2col;
 mod outer_weight;
+pub(crate) mod paired;
 mod shifted;
 mod turned;
 
 use std::ops::Range;
 
+use crate::pairs::Lanes;
 use crate::parallel;
 use crate::simd;
 use crate::window::out_len;
@@ -163,7 +165,7 @@ pub fn conv(shape: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
         return filters::forward(simd::level(), shape, x, w, bias, y);
     }
     if direct::suits(shape) {
-        return direct::forward(simd::level(), shape, x, w, bias, y);
+        return direct::forward(Lanes::Floats(simd::level()), shape, x, w, bias, y);
     }
     im2col::forward(shape, x, w, bias, y);
 }
@@ -184,9 +186,9 @@ pub fn conv_grad_input(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32])
         return filters::grad_input(simd::level(), shape, dy, w, dx);
     }
     if direct::suits_grad_input(shape) {
-        return direct::grad_input(simd::level(), shape, dy, w, dx);
+        return direct::grad_input(Lanes::Floats(simd::level()), shape, dy, w, dx);
     }
-    im2col::grad_input(shape, dy, w, dx);
+    im2col::grad_input(Lanes::Floats(simd::level()), shape, dy, w, dx);
 }
 
 /// Gradient of [`conv`] with respect to its weights, summed over the batch; overwrites `dw`.
@@ -207,10 +209,10 @@ pub fn conv_grad_weight(shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]
         return filters::grad_weight(simd::level(), shape, x, dy, dw);
     }
     if outer_weight::suits(shape) {
-        return outer_weight::grad_weight(simd::level(), shape, x, dy, dw);
+        return outer_weight::grad_weight(Lanes::Floats(simd::level()), shape, x, dy, dw);
     }
     if direct_weight::suits(shape) {
-        return direct_weight::grad_weight(simd::level(), shape, x, dy, dw);
+        return direct_weight::grad_weight(Lanes::Floats(simd::level()), shape, x, dy, dw);
     }
     im2col::grad_weight(shape, x, dy, dw);
 }
@@ -254,6 +256,9 @@ fn sum_over_images(
 const RUNS: usize = 16;
 
 #[cfg(test)]
+pub(crate) use tests::cases;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::reference;
@@ -282,7 +287,7 @@ mod tests {
         }
     }
 
-    fn cases() -> Vec<(&'static str, ConvShape)> {
+    pub(crate) fn cases() -> Vec<(&'static str, ConvShape)> {
         let s = shape;
         let (one, two, no) = ([1, 1], [2, 2], [0; 4]);
         vec![
@@ -449,7 +454,7 @@ mod tests {
                 let name = format!("{name}, {level:?}");
                 if direct::suits(&shape) {
                     let (mut y, mut expected) = (dy.clone(), dy.clone());
-                    direct::forward(level, &shape, &x, &w, Some(&bias), &mut y);
+                    direct::forward(Lanes::Floats(level), &shape, &x, &w, Some(&bias), &mut y);
                     reference::conv(&shape, &x, &w, Some(&bias), &mut expected);
                     assert_close(&name, &y, &expected, tolerance(shape.taps()));
                 }
@@ -473,20 +478,20 @@ mod tests {
                 }
                 if direct::suits(&shape) && shape.stride == [1, 1] {
                     let (mut dx, mut expected) = (x.clone(), x.clone());
-                    direct::grad_input(level, &shape, &dy, &w, &mut dx);
+                    direct::grad_input(Lanes::Floats(level), &shape, &dy, &w, &mut dx);
                     reference::conv_grad_input(&shape, &dy, &w, &mut expected);
                     assert_close(&format!("{name}, dx"), &dx, &expected, tolerance(1000));
                 }
                 if shape.groups == 1 && shape.x_len() > 0 && shape.plane_out() > 0 {
                     let (mut dw, mut expected) = (w.clone(), w.clone());
-                    outer_weight::grad_weight(level, &shape, &x, &dy, &mut dw);
+                    outer_weight::grad_weight(Lanes::Floats(level), &shape, &x, &dy, &mut dw);
                     reference::conv_grad_weight(&shape, &x, &dy, &mut expected);
                     let terms = shape.n * shape.plane_out();
                     assert_close(&format!("{name}, dw"), &dw, &expected, tolerance(terms));
                 }
                 if direct_weight::suits(&shape) && shape.n > 0 && shape.c_in > 0 {
                     let (mut dw, mut expected) = (w.clone(), w.clone());
-                    direct_weight::grad_weight(level, &shape, &x, &dy, &mut dw);
+                    direct_weight::grad_weight(Lanes::Floats(level), &shape, &x, &dy, &mut dw);
                     reference::conv_grad_weight(&shape, &x, &dy, &mut expected);
                     let terms = shape.n * shape.plane_out();
                     assert_close(&format!("{name}, dw"), &dw, &expected, tolerance(terms));

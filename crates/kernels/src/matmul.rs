@@ -38,7 +38,7 @@ impl<'a> MatRef<'a> {
     }
 
     /// How many elements `data` needs for `rows` by `cols`.
-    fn required_len(&self, rows: usize, cols: usize) -> usize {
+    pub(crate) fn required_len(&self, rows: usize, cols: usize) -> usize {
         match (rows, cols) {
             (0, _) | (_, 0) => 0,
             _ => (rows - 1) * self.row_stride + (cols - 1) * self.col_stride + 1,
@@ -109,7 +109,7 @@ pub(crate) fn matmul_here(
     unsafe { gemm_block(0..m, 0..n, n, k, a, b, SharedMut::new(c), accumulate) }
 }
 
-fn check(m: usize, n: usize, k: usize, a: MatRef<'_>, b: MatRef<'_>, c: &[f32]) {
+pub(crate) fn check(m: usize, n: usize, k: usize, a: MatRef<'_>, b: MatRef<'_>, c: &[f32]) {
     assert_eq!(
         c.len(),
         m * n,
@@ -127,7 +127,7 @@ fn check(m: usize, n: usize, k: usize, a: MatRef<'_>, b: MatRef<'_>, c: &[f32]) 
 
 /// How much of a side of `len` goes into one block, a multiple of `unit`, if one element of it
 /// costs `ops_each`; blocks are of about equal length.
-fn block_len(len: usize, ops_each: usize, unit: usize) -> usize {
+pub(crate) fn block_len(len: usize, ops_each: usize, unit: usize) -> usize {
     let n_blocks = (len.saturating_mul(ops_each) / BLOCK_OPS).max(1);
     len.div_ceil(n_blocks).next_multiple_of(unit)
 }
@@ -198,6 +198,23 @@ pub fn dense(
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) {
+    check_dense([n, inputs, outputs], x, w, bias, y);
+    if n <= DOT_ROWS {
+        return dense_by_dots(inputs, outputs, x, w, bias, y);
+    }
+    spread_bias(bias, y);
+    let (x, w) = (MatRef::row_major(x, inputs), MatRef::transposed(w, inputs));
+    matmul(n, outputs, inputs, x, w, y, bias.is_some());
+}
+
+/// Panics if a slice does not have the length its shape says.
+pub(crate) fn check_dense(
+    [n, inputs, outputs]: [usize; 3],
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    y: &[f32],
+) {
     assert_eq!(
         x.len(),
         n * inputs,
@@ -220,15 +237,14 @@ pub fn dense(
             "a dense layer has one bias for each output"
         );
     }
-    if n <= DOT_ROWS {
-        return dense_by_dots(inputs, outputs, x, w, bias, y);
-    }
-    if let (Some(bias), true) = (bias, outputs > 0) {
-        y.chunks_exact_mut(outputs)
+}
+
+/// Puts the bias into each row.
+pub(crate) fn spread_bias(bias: Option<&[f32]>, y: &mut [f32]) {
+    if let Some(bias) = bias.filter(|bias| !bias.is_empty()) {
+        y.chunks_exact_mut(bias.len())
             .for_each(|row| row.copy_from_slice(bias));
     }
-    let (x, w) = (MatRef::row_major(x, inputs), MatRef::transposed(w, inputs));
-    matmul(n, outputs, inputs, x, w, y, bias.is_some());
 }
 
 /// Up to this many rows a layer is bound by reading `w`, which `gemm` would copy first.

@@ -2,6 +2,7 @@
 //! that is kept between calls.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::thread::LocalKey;
 
 use rayon::prelude::*;
@@ -149,6 +150,14 @@ pub(crate) fn with_call_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) 
     with_buffer(&SCRATCH, len, f)
 }
 
+/// As [`with_scratch`], for operands that are rounded before a call that has scratch of its own.
+pub(crate) fn with_operand_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    }
+    with_buffer(&SCRATCH, len, f)
+}
+
 /// Floats in a cache line, on most processors.
 const CACHE_LINE: usize = 16;
 
@@ -166,6 +175,18 @@ fn with_buffer<R>(
     let result = f(&mut buffer[start..start + len]);
     slot.set(buffer);
     result
+}
+
+/// Cuts `0..total` into the least number of pieces no longer than `most`, of nearly equal length.
+pub(crate) fn pieces(total: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let n = total.div_ceil(most);
+    (0..n).map(move |i| piece(total, n, i))
+}
+
+/// Piece `i` of the `n` of nearly equal length that `0..total` is cut into.
+#[inline(always)]
+pub(crate) fn piece(total: usize, n: usize, i: usize) -> Range<usize> {
+    i * total / n..(i + 1) * total / n
 }
 
 /// A pointer into memory whose disjoint parts are written by different threads.

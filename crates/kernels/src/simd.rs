@@ -103,6 +103,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`: one rounding where the CPU fuses, two on the portable path.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `c` and the products of what the lanes of two operands hold: a number each, or two of 16 bits
+    /// (see [`crate::pairs`]).
+    #[inline(always)]
+    fn add_products(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        self.mul_add(a, b, c)
+    }
     /// The larger of two; `b` where one is not a number.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The smaller of two; `b` where one is not a number.
@@ -175,6 +181,89 @@ pub(crate) trait Simd: Copy + Send + Sync {
         }
     }
 }
+
+/// The methods of [`Simd`] that a token has from the one it holds, as all but a few are; for use inside
+/// an implementation, which may add [`Simd::add_products`].
+macro_rules! as_held {
+    ($held:ty) => {
+        type V = <$held as Simd>::V;
+        const LANES: usize = <$held as Simd>::LANES;
+        const TILE: [usize; 2] = <$held as Simd>::TILE;
+        const DOT_TILE: [usize; 2] = <$held as Simd>::DOT_TILE;
+        const SUMS: usize = <$held as Simd>::SUMS;
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> Self::V {
+            self.0.splat(x)
+        }
+
+        #[inline(always)]
+        fn add(self, a: Self::V, b: Self::V) -> Self::V {
+            self.0.add(a, b)
+        }
+
+        #[inline(always)]
+        fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+            self.0.mul_add(a, b, c)
+        }
+
+        #[inline(always)]
+        fn max(self, a: Self::V, b: Self::V) -> Self::V {
+            self.0.max(a, b)
+        }
+
+        #[inline(always)]
+        fn min(self, a: Self::V, b: Self::V) -> Self::V {
+            self.0.min(a, b)
+        }
+
+        #[inline(always)]
+        fn between(self, x: Self::V, low: Self::V, high: Self::V, v: Self::V) -> Self::V {
+            self.0.between(x, low, high, v)
+        }
+
+        #[inline(always)]
+        fn sum(self, a: Self::V) -> f32 {
+            self.0.sum(a)
+        }
+
+        #[inline(always)]
+        unsafe fn load(self, p: *const f32) -> Self::V {
+            // SAFETY: the caller grants the reads.
+            unsafe { self.0.load(p) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32, v: Self::V) {
+            // SAFETY: the caller grants the writes.
+            unsafe { self.0.store(p, v) }
+        }
+
+        #[inline(always)]
+        fn prefetch(self, x: &[f32]) {
+            self.0.prefetch(x);
+        }
+
+        #[inline(always)]
+        unsafe fn load_lanes(self, p: *const f32, lanes: std::ops::Range<usize>) -> Self::V {
+            // SAFETY: the caller grants the reads.
+            unsafe { self.0.load_lanes(p, lanes) }
+        }
+
+        #[inline(always)]
+        unsafe fn transpose(
+            self,
+            from: *const f32,
+            from_step: usize,
+            to: *mut f32,
+            to_step: usize,
+        ) {
+            // SAFETY: the caller grants the rows.
+            unsafe { self.0.transpose(from, from_step, to, to_step) };
+        }
+    };
+}
+pub(crate) use as_held;
 
 /// No implementation of [`Simd`] has more lanes.
 pub(crate) const MAX_LANES: usize = 16;

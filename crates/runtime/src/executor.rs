@@ -167,7 +167,7 @@ impl Executor {
             })
             .collect();
         let result = match &step.work {
-            Work::Op(op) => kernel::run(op, &views, outputs),
+            Work::Op(op) => kernel::run(op, self.plan.precision, &views, outputs),
             Work::Norm(op, clamp) => {
                 kernel::batch_norm(op, Some(*clamp), &views, outputs);
                 Ok(())
@@ -256,7 +256,7 @@ impl Executor {
                     self.run_inner((number, 0), body, refs)
                 })?
             }
-            op => kernel::on_tensors(op, &refs)?,
+            op => kernel::on_tensors(op, self.plan.precision, &refs)?,
         };
         if results.len() < step.outputs.len() {
             // A loop that never ran has nothing to collect: its shape is not known.
@@ -287,7 +287,8 @@ impl Executor {
         let at = match known.iter().position(|e| e.plan.inputs == types) {
             Some(at) => at,
             None => {
-                let executor = Executor::new(Plan::new(graph, &types)?);
+                let executor =
+                    Executor::new(Plan::new(graph, &types)?.with_precision(self.plan.precision));
                 if known.len() == MAX_INNER {
                     known.remove(0);
                 }

@@ -3,9 +3,11 @@
 use bantam_core::op::LossKind;
 use bantam_core::{Data, Graph, Tensor};
 use bantam_data::{Augment, Batches, Source, Targets};
-use bantam_runtime::{Executor, Memory, Plan};
+use bantam_kernels as kernels;
+use bantam_runtime::{Executor, Memory, Plan, Precision};
 
 use crate::evaluate::{Evaluation, evaluate};
+use crate::loss_scale::LossScale;
 use crate::optimizer::{Optimizer, Slots, Update};
 use crate::schedule::Schedule;
 use crate::training::TrainingGraph;
@@ -36,6 +38,10 @@ pub struct Config {
     pub patience: usize,
     /// Which weights to return.
     pub keep: Keep,
+    /// What operands of products are rounded to in a step. Weights, what the optimizer remembers,
+    /// sums, normalisation, loss and all values between operators stay `f32`; so does evaluation. With
+    /// [`Precision::F16`] the loss is scaled (see [`LossScale`]).
+    pub precision: Precision,
     /// Decides order, augmentation and dropout.
     pub seed: u64,
 }
@@ -87,7 +93,7 @@ pub struct EpochRecord {
 /// Everything that a training needs to go on after an epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    /// Updates made.
+    /// Updates made; dropped steps do not count.
     pub step: u64,
     /// The weights.
     pub params: Params,
@@ -95,6 +101,8 @@ pub struct State {
     pub slots: Slots,
     /// One record per finished epoch.
     pub history: Vec<EpochRecord>,
+    /// Of the gradients, in [`Precision::F16`].
+    pub loss_scale: LossScale,
     /// Weights of the best epoch so far, if they are not the current ones.
     pub best: Option<Params>,
 }
@@ -166,6 +174,8 @@ pub struct Fitted {
     pub validation: Evaluation,
     /// Memory of one training step.
     pub memory: Memory,
+    /// Of the gradients at the end, in [`Precision::F16`].
+    pub loss_scale: LossScale,
 }
 
 /// Trains `network` on `train` and watches it on `validation`; goes on from `state` where given.
@@ -202,6 +212,7 @@ pub fn fit(
         params,
         history,
         best,
+        loss_scale,
         ..
     } = run.state.clone();
     let (params, kept) = match config.keep {
@@ -219,6 +230,7 @@ pub fn fit(
         kept_epoch: kept,
         validation,
         memory,
+        loss_scale,
     })
 }
 
@@ -252,9 +264,13 @@ impl<'a> Run<'a> {
                 label_smoothing: config.label_smoothing as f32,
             },
         };
-        let form = TrainingGraph::new(network, loss)?;
+        let form = match config.precision {
+            Precision::F32 | Precision::Bf16 => TrainingGraph::new(network, loss)?,
+            Precision::F16 => TrainingGraph::scaled(network, loss)?,
+        };
         let batch_size = config.batch_size.min(source.len());
-        let executor = Executor::new(Plan::for_batch(&form.graph, batch_size)?);
+        let plan = Plan::for_batch(&form.graph, batch_size)?;
+        let executor = Executor::new(plan.with_precision(config.precision));
         let batches = Batches {
             source,
             seed: config.seed,
@@ -312,9 +328,13 @@ impl<'a> Run<'a> {
             if !loss.is_finite() {
                 let message = format!(
                     "the loss is {loss} at step {} of epoch {} (learning rate {learning_rate:.2e}): \
-                     lower the learning rate or limit the gradient",
+                     lower the learning rate or limit the gradient{}",
                     i + 1,
-                    epoch + 1
+                    epoch + 1,
+                    match self.config.precision {
+                        Precision::F32 | Precision::Bf16 => "",
+                        Precision::F16 => ", or train in bf16, whose range is that of f32",
+                    }
                 );
                 return Err(Error::new(ErrorKind::Diverged, message));
             }
@@ -348,6 +368,10 @@ impl<'a> Run<'a> {
         if self.form.has_seed {
             inputs.push(&seed);
         }
+        let scale = Tensor::scalar(self.state.loss_scale.factor);
+        if self.form.has_scale {
+            inputs.push(&scale);
+        }
         inputs.extend(
             self.form
                 .parameters
@@ -363,6 +387,12 @@ impl<'a> Run<'a> {
         let batch_statistics: Vec<Vec<f32>> = (0..self.form.statistics.len())
             .map(|i| outputs.values::<f32>(2 + i).to_vec())
             .collect();
+        if let Data::F32(buffer) = x.into_data() {
+            self.x = buffer;
+        }
+        if self.form.has_scale && loss.is_finite() && !self.unscale()? {
+            return Ok(loss);
+        }
         self.move_statistics(&batch_statistics, rows.len())?;
         self.state.step += 1;
         let update = Update {
@@ -375,10 +405,26 @@ impl<'a> Run<'a> {
         };
         let State { params, slots, .. } = &mut self.state;
         update.apply(&self.form.parameters, &mut self.gradients, params, slots)?;
-        if let Data::F32(buffer) = x.into_data() {
-            self.x = buffer;
-        }
         Ok(loss)
+    }
+
+    /// Takes the factor off the gradients; whether they are finite. A step where they are not leaves no
+    /// trace but a smaller factor.
+    fn unscale(&mut self) -> Result<bool> {
+        let scale = &mut self.state.loss_scale;
+        let by = 1.0 / scale.factor;
+        self.gradients
+            .iter_mut()
+            .for_each(|g| kernels::scale(g, by));
+        let finite = self
+            .gradients
+            .iter()
+            .all(|g| kernels::sum_of_squares(g).is_finite());
+        match finite {
+            true => scale.good(),
+            false => scale.dropped()?,
+        }
+        Ok(finite)
     }
 
     fn move_statistics(&mut self, batch: &[Vec<f32>], rows: usize) -> Result<()> {

@@ -8,8 +8,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// A network with its loss and gradients, and the order of the Graph's inputs and outputs.
 ///
-/// Inputs: those of the network, the target, the seed if there is dropout, the parameters.
-/// Outputs: the loss, the network's first output, the statistics, the gradients.
+/// Inputs: those of the network, the target, the seed if there is dropout, the factor if gradients are
+/// scaled, the parameters. Outputs: the loss, the network's first output, the statistics, the scaled
+/// loss if there is one, the gradients.
 #[derive(Clone, Debug)]
 pub struct TrainingGraph {
     /// The Graph to execute.
@@ -18,6 +19,8 @@ pub struct TrainingGraph {
     pub n_inputs: usize,
     /// Whether a seed (`i64 []`) follows the target.
     pub has_seed: bool,
+    /// Whether a factor (`f32 []`), which multiplies all gradients, comes next.
+    pub has_scale: bool,
     /// Names of the trainable parameters; see [`entries_name`] for those with a codebook.
     pub parameters: Vec<String>,
     /// Running statistics to move after each step.
@@ -49,8 +52,21 @@ impl TrainingGraph {
     /// entries are trained, each by the sum of the gradients of the elements that share it (Han et
     /// al. 2016, section 3.3). Errs when there is nothing to train, or no way for the gradient.
     pub fn new(network: &Graph, loss: LossKind) -> Result<TrainingGraph> {
+        TrainingGraph::emit(network, loss, false)
+    }
+
+    /// As [`TrainingGraph::new`], with gradients that are multiplied by a factor: an input.
+    pub fn scaled(network: &Graph, loss: LossKind) -> Result<TrainingGraph> {
+        TrainingGraph::emit(network, loss, true)
+    }
+
+    fn emit(network: &Graph, loss: LossKind, scaled: bool) -> Result<TrainingGraph> {
         let mut form = Form::new(network);
         form.inputs(loss)?;
+        if scaled {
+            let name = form.b.fresh("loss_scale");
+            form.scale = Some(form.b.input(&name, DType::F32, Vec::new()));
+        }
         form.declare_parameters()?;
         for node in network.nodes() {
             form.node(node)?;
@@ -60,7 +76,7 @@ impl TrainingGraph {
 
     /// Number of outputs before the gradients.
     pub fn first_gradient(&self) -> usize {
-        2 + self.statistics.len()
+        2 + self.statistics.len() + usize::from(self.has_scale)
     }
 }
 
@@ -70,6 +86,7 @@ struct Form<'n> {
     map: Vec<Option<ValueId>>,
     target: Option<ValueId>,
     seed: Option<ValueId>,
+    scale: Option<ValueId>,
     parameters: Vec<(String, ValueId)>,
     statistics: Vec<(Statistic, ValueId)>,
     n_dropouts: u32,
@@ -83,6 +100,7 @@ impl<'n> Form<'n> {
             map: vec![None; network.n_values()],
             target: None,
             seed: None,
+            scale: None,
             parameters: Vec::new(),
             statistics: Vec::new(),
             n_dropouts: 0,
@@ -256,11 +274,20 @@ impl<'n> Form<'n> {
         self.b.output(value);
         self.b.output(prediction);
         self.statistics.iter().for_each(|s| self.b.output(s.1));
+        let mut of = 0;
+        if let Some(scale) = self.scale {
+            let name = self.b.fresh("scaled_loss");
+            let op = Op::Binary(Binary::Mul);
+            let scaled = self.b.node(&name, op, &[value, scale]);
+            self.b.output(scaled);
+            of = 2 + self.statistics.len();
+        }
         let wrt: Vec<ValueId> = self.parameters.iter().map(|p| p.1).collect();
         Ok(TrainingGraph {
-            graph: gradient(&self.b.finish()?, 0, &wrt)?,
+            graph: gradient(&self.b.finish()?, of, &wrt)?,
             n_inputs: self.network.inputs().len(),
             has_seed: self.seed.is_some(),
+            has_scale: self.scale.is_some(),
             parameters: self.parameters.into_iter().map(|p| p.0).collect(),
             statistics: self.statistics.into_iter().map(|s| s.0).collect(),
         })

@@ -3,7 +3,7 @@
 use super::text::{
     Metric, NONE, bytes, count, counted, escape, name, percent, seconds, size, times,
 };
-use crate::results::{RunResult, Score, Stage};
+use crate::results::{Rounding, RunResult, Score, Stage};
 
 /// Headline: size, accuracy beside the dense network's own, how many times smaller.
 pub(super) fn headline(result: &RunResult, metric: Metric) -> String {
@@ -138,12 +138,27 @@ pub(super) fn road(result: &RunResult, metric: Metric) -> String {
     out += &format!(
         "</ol><p class=\"soft\">Test {} was read after each stage and decided nothing. Before packing, bytes are \
          those of the plain values. All stages together took {}; the largest training step needed {} of \
-         buffers and weights.</p>",
+         buffers and weights.{}</p>",
         metric.name(),
         seconds(total),
         bytes(result.training_memory_bytes),
+        rounded(&result.precision),
     );
     out
+}
+
+/// How products were made in training, unless as usual.
+fn rounded(precision: &Rounding) -> String {
+    let operands = &precision.operands;
+    match (operands.as_str(), precision.native) {
+        ("f32", _) => String::new(),
+        (_, true) => {
+            format!(" In training, large products were of {operands} numbers, summed in f32.")
+        }
+        (_, false) => format!(
+            " In training, the operands of large products were rounded to {operands} and multiplied as f32."
+        ),
+    }
 }
 
 fn step(stage: &Stage, result: &RunResult, metric: Metric) -> String {

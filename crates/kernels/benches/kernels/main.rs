@@ -1,10 +1,11 @@
 //! Kernels beside their slow twins, on the layers of LeNet-300-100, LeNet-5 and ResNet-20.
 //!
-//! `cargo bench -p bantam-kernels [-- FILTER] [--threads N] [--no-twins]`
+//! `cargo bench -p bantam-kernels [-- FILTER] [--threads N] [--no-twins] [--precision bf16]`
 //!
 //! A row has median and least time of a call, its mean time on the processor, its rate (from the
 //! least), the share of the peak (of one core, measured first by a loop of nothing but fused
-//! multiply-adds, times threads), and the time of the slow twin, run once. Batch 128, `f32`.
+//! multiply-adds, times threads), and the time of the slow twin, run once. Batch 128, `f32`; `--precision` is of the
+//! operands of products and convolutions, as far as it rounds them, and the peak stays that of `f32`.
 
 mod layers;
 mod steps;
@@ -13,7 +14,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bantam_kernels as kernels;
-use bantam_kernels::{ConvShape, MatRef, PoolShape, SgdStep, reference};
+use bantam_kernels::{ConvShape, MatRef, PoolShape, Precision, SgdStep, reference};
 
 const BATCH: usize = 128;
 
@@ -22,6 +23,7 @@ fn main() {
     let mut bench = Bench {
         filter: String::new(),
         twins: true,
+        precision: Precision::F32,
         peak: 1.0,
     };
     let mut threads = 1;
@@ -29,6 +31,12 @@ fn main() {
         match arg.as_str() {
             "--threads" => threads = args.next().and_then(|n| n.parse().ok()).expect("a number"),
             "--no-twins" => bench.twins = false,
+            "--precision" => {
+                let all = [Precision::F32, Precision::Bf16, Precision::F16];
+                let name = args.next().expect("a precision");
+                let known = all.into_iter().find(|p| p.name() == name);
+                bench.precision = known.expect("f32, bf16 or f16");
+            }
             _ => bench.filter = arg,
         }
     }
@@ -59,6 +67,7 @@ fn main() {
 struct Bench {
     filter: String,
     twins: bool,
+    precision: Precision,
     /// GFLOP/s of all threads.
     peak: f64,
 }
@@ -161,15 +170,9 @@ fn products(bench: &Bench) {
             &format!("dense {inputs}-{outputs}"),
             ops,
             || {
-                kernels::dense(
-                    BATCH,
-                    inputs,
-                    outputs,
-                    &x,
-                    &w,
-                    Some(&bias),
-                    black_box(&mut y),
-                )
+                let size = [BATCH, inputs, outputs];
+                let y = black_box(&mut y);
+                bench.precision.dense(size, &x, &w, Some(&bias), y);
             },
             || reference::dense(BATCH, inputs, outputs, &x, &w, Some(&bias), &mut dy.clone()),
         );
@@ -181,15 +184,10 @@ fn products(bench: &Bench) {
             &format!("dense {inputs}-{outputs} dx"),
             ops,
             || {
-                kernels::matmul(
-                    BATCH,
-                    inputs,
-                    outputs,
-                    rows,
-                    weights,
-                    black_box(&mut dx),
-                    false,
-                )
+                let size = [BATCH, inputs, outputs];
+                bench
+                    .precision
+                    .matmul(size, rows, weights, black_box(&mut dx));
             },
             || reference::matmul(BATCH, inputs, outputs, rows, weights, &mut x.clone(), false),
         );
@@ -201,15 +199,10 @@ fn products(bench: &Bench) {
             &format!("dense {inputs}-{outputs} dw"),
             ops,
             || {
-                kernels::matmul(
-                    outputs,
-                    inputs,
-                    BATCH,
-                    columns,
-                    values,
-                    black_box(&mut dw),
-                    false,
-                )
+                let size = [outputs, inputs, BATCH];
+                bench
+                    .precision
+                    .matmul(size, columns, values, black_box(&mut dw));
             },
             || {
                 reference::matmul(
@@ -276,19 +269,28 @@ fn convolutions(bench: &Bench) {
         bench.row(
             name,
             ops,
-            || kernels::conv(&shape, &x, &w, Some(&bias), black_box(&mut y)),
+            || {
+                let y = black_box(&mut y);
+                bench.precision.conv(&shape, &x, &w, Some(&bias), y);
+            },
             || reference::conv(&shape, &x, &w, Some(&bias), &mut dy.clone()),
         );
         bench.row(
             &format!("{name} dx"),
             ops,
-            || kernels::conv_grad_input(&shape, &dy, &w, black_box(&mut dx)),
+            || {
+                let dx = black_box(&mut dx);
+                bench.precision.conv_grad_input(&shape, &dy, &w, dx);
+            },
             || reference::conv_grad_input(&shape, &dy, &w, &mut x.clone()),
         );
         bench.row(
             &format!("{name} dw"),
             ops,
-            || kernels::conv_grad_weight(&shape, &x, &dy, black_box(&mut dw)),
+            || {
+                let dw = black_box(&mut dw);
+                bench.precision.conv_grad_weight(&shape, &x, &dy, dw);
+            },
             || reference::conv_grad_weight(&shape, &x, &dy, &mut w.clone()),
         );
     }

@@ -3,12 +3,14 @@
 //! A column matrix holds each input `kh * kw` times, and writing and reading it costs more than it
 //! saves where there are few output channels. Here the inner loop of a matrix product reads the
 //! image itself, laid out by [`super::shifted`]. In registers, a tile of output channels by vectors
-//! of pixels; sums run over all taps before they are stored, so nothing is read back.
+//! of pixels; sums run over all taps before they are stored, so nothing is read back. With operands in
+//! pairs (see [`crate::pairs`]) two neighbouring channels are one, of an image packed beforehand.
 
 use super::ConvShape;
-use super::shifted::{Layout, Problem, Segment, pieces};
-use crate::parallel;
-use crate::simd::{self, Level, Simd, WithSimd};
+use super::shifted::{Layout, Problem, Segment};
+use crate::pairs::{self, Lanes, pair};
+use crate::parallel::{self, piece, pieces};
+use crate::simd::{self, Simd, WithSimd};
 
 /// Whether this way is better than columns: there are pixels enough to fill vectors.
 pub(super) fn suits(shape: &ConvShape) -> bool {
@@ -18,15 +20,19 @@ pub(super) fn suits(shape: &ConvShape) -> bool {
 /// Three quarters of the widest vector.
 pub(super) const MIN_PIXELS: usize = 12;
 
-/// Whether the gradient of the input is best taken as a convolution: it has to be one, and where
-/// the input is much larger than the output it would mostly multiply by padding.
+/// Whether the gradient of the input is best taken as a convolution.
 pub(super) fn suits_grad_input(shape: &ConvShape) -> bool {
-    let padded_little = 3 * shape.plane_in() <= 4 * shape.plane_out();
-    suits(shape) && shape.stride == [1, 1] && padded_little
+    suits(shape) && is_convolution(shape)
+}
+
+/// Whether the gradient of the input is a convolution; where the input is much larger than the output
+/// that would mostly multiply by padding.
+pub(super) fn is_convolution(shape: &ConvShape) -> bool {
+    shape.stride == [1, 1] && 3 * shape.plane_in() <= 4 * shape.plane_out()
 }
 
 pub(super) fn forward(
-    level: Level,
+    lanes: Lanes,
     shape: &ConvShape,
     x: &[f32],
     w: &[f32],
@@ -35,11 +41,11 @@ pub(super) fn forward(
 ) {
     let (taps, per_tap) = (shape.taps(), shape.kernel[0] * shape.kernel[1]);
     let weight = |o: usize, channel: usize, tap: usize| w[o * taps + channel * per_tap + tap];
-    run(level, shape, Problem::forward(shape), x, weight, bias, y);
+    run(lanes, shape, Problem::forward(shape), x, weight, bias, y);
 }
 
 /// For stride 1 only.
-pub(super) fn grad_input(level: Level, shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+pub(super) fn grad_input(lanes: Lanes, shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     assert_eq!(
         shape.stride,
         [1, 1],
@@ -51,13 +57,13 @@ pub(super) fn grad_input(level: Level, shape: &ConvShape, dy: &[f32], w: &[f32],
         let o = i / group_in * group_out + channel;
         w[o * taps + i % group_in * per_tap + per_tap - 1 - tap]
     };
-    run(level, shape, Problem::backward(shape), dy, weight, None, dx);
+    run(lanes, shape, Problem::backward(shape), dy, weight, None, dx);
 }
 
 /// All images and groups of a problem, `x: [n, groups, channels, h, w]` and so on;
 /// `weight(o, channel, tap)` for an output channel `o` of all groups and a channel of one.
 fn run(
-    level: Level,
+    lanes: Lanes,
     shape: &ConvShape,
     problem: Problem,
     x: &[f32],
@@ -65,12 +71,28 @@ fn run(
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) {
-    let layout = Layout::new(level, problem);
-    let tile = simd::widths(level).tile[0];
+    let plane = problem.h * problem.w;
+    let x_len = problem.channels * plane;
+    let channels = problem.channels;
+    let weight = |o: usize, channel: usize, tap: usize| match lanes.in_pairs() {
+        true if 2 * channel + 1 < channels => {
+            pair(weight(o, 2 * channel, tap), weight(o, 2 * channel + 1, tap))
+        }
+        true => pair(weight(o, 2 * channel, tap), 0.0),
+        false => weight(o, channel, tap),
+    };
+    let problem = if lanes.in_pairs() {
+        problem.in_pairs()
+    } else {
+        problem
+    };
+    let layout = Layout::new(lanes, problem);
+    let tile = simd::widths(lanes.level()).tile[0];
     let (taps, out_channels) = (problem.taps(), problem.out_channels);
+    let plain = lanes.in_pairs() && layout.is_plain();
+    let pairs_len = if plain { 0 } else { problem.channels * plane };
     parallel::with_call_scratch(shape.groups * out_channels * taps, |packed| {
         pack(shape.groups, &problem, tile, weight, packed);
-        let x_len = problem.channels * problem.h * problem.w;
         let y_len = out_channels * problem.plane_out();
         let packed = &*packed;
         parallel::for_each_chunk(y, y_len, shape.ops(), |task, y| {
@@ -81,19 +103,30 @@ fn run(
                 .get((task + 1) * x_len..(task + 2) * x_len)
                 .unwrap_or_default();
             let x = &x[task * x_len..][..x_len];
-            parallel::with_scratch(layout.buffer_len, |buffer| {
-                simd::dispatch(
-                    layout.level,
-                    Task {
-                        layout: &layout,
-                        x,
-                        next,
-                        w,
-                        bias,
-                        buffer,
-                        y,
-                    },
-                );
+            parallel::with_scratch(layout.buffer_len + pairs_len, |scratch| {
+                let (buffer, paired) = scratch.split_at_mut(layout.buffer_len);
+                let x = match lanes.in_pairs() {
+                    true if plain => {
+                        let image = &mut buffer[..problem.channels * plane];
+                        pairs::pair_planes(lanes, x, plane, image);
+                        None
+                    }
+                    true => {
+                        pairs::pair_planes(lanes, x, plane, paired);
+                        Some(&*paired)
+                    }
+                    false => Some(x),
+                };
+                let task = Task {
+                    layout: &layout,
+                    x,
+                    next,
+                    w,
+                    bias,
+                    buffer,
+                    y,
+                };
+                pairs::dispatch(lanes, task);
             });
         });
     });
@@ -124,8 +157,8 @@ fn pack(
 /// One group of one image.
 struct Task<'a> {
     layout: &'a Layout,
-    /// `[channels, h, w]`.
-    x: &'a [f32],
+    /// `[channels, h, w]`, unless it is laid out already.
+    x: Option<&'a [f32]>,
     /// What the next task will begin with, most likely on this thread. A plane is often just a page,
     /// where the processor's own prefetching stops (half of a depthwise convolution's time).
     next: &'a [f32],
@@ -152,7 +185,9 @@ impl WithSimd for Task<'_> {
             buffer,
             y,
         } = self;
-        layout.fill(simd, x, buffer);
+        if let Some(x) = x {
+            layout.fill(simd, x, buffer);
+        }
         let taps = layout.offsets.len();
         // A single channel leaves registers for a longer row.
         let width = if layout.problem.out_channels == 1 {
@@ -160,22 +195,32 @@ impl WithSimd for Task<'_> {
         } else {
             S::TILE[1]
         };
+        let problem = &layout.problem;
         let n_columns = layout.segments.len().div_ceil(width);
-        let mut next = next.chunks(next.len().div_ceil(n_columns).max(1));
-        for columns in pieces(layout.segments.len(), width) {
-            simd.prefetch(next.next().unwrap_or_default());
-            let segments = &layout.segments[columns];
-            for rows in pieces(layout.problem.out_channels, S::TILE[0]) {
-                let w = &w[rows.start * taps..rows.end * taps];
-                let bias = bias.map(|bias| &bias[rows.clone()]);
-                let y = &mut y[rows.start * layout.problem.plane_out()..];
+        let n_rows = problem.out_channels.div_ceil(S::TILE[0]);
+        let mut next = next.chunks(next.len().div_ceil(n_columns * n_rows).max(1));
+        // With few taps a tile is soon done and written, and along rows it is written in long runs; else
+        // what all output channels read at a place stays in level-1 cache.
+        let along = problem.kernel == [1, 1];
+        let (outer, inner) = if along {
+            (n_rows, n_columns)
+        } else {
+            (n_columns, n_rows)
+        };
+        for i in 0..outer {
+            for j in 0..inner {
+                let (column, row) = if along { (j, i) } else { (i, j) };
+                let columns = piece(layout.segments.len(), n_columns, column);
+                let rows = piece(problem.out_channels, n_rows, row);
+                simd.prefetch(next.next().unwrap_or_default());
+                let segments = &layout.segments[columns];
                 let tile = Tile {
                     layout,
                     segments,
                     buffer,
-                    w,
-                    bias,
-                    y,
+                    w: &w[rows.start * taps..rows.end * taps],
+                    bias: bias.map(|bias| &bias[rows.clone()]),
+                    y: &mut y[rows.start * problem.plane_out()..],
                 };
                 match segments.len() {
                     1 => tile.run::<S, 1>(simd, rows.len()),
@@ -262,7 +307,7 @@ impl Tile<'_> {
             for i in 0..R {
                 let w = simd.splat(w[i]);
                 for j in 0..V {
-                    sums[i][j] = simd.mul_add(w, x[j], sums[i][j]);
+                    sums[i][j] = simd.add_products(w, x[j], sums[i][j]);
                 }
             }
         }

@@ -3,13 +3,15 @@
 //! Each weight's gradient is a dot product over the pixels of the output, of a plane of `dy` and
 //! the image shifted by a tap, which the layout of [`super::shifted`] holds as whole vectors. A tile
 //! of output channels by taps stays in registers while the pixels of a few images go by; lanes are
-//! added up at the end.
+//! added up at the end. With operands in pairs (see [`crate::pairs`]) two images are one, packed
+//! beforehand.
 
 use super::direct::MIN_PIXELS;
-use super::shifted::{Layout, Problem, pieces};
+use super::shifted::{Layout, Problem};
 use super::{ConvShape, sum_over_images};
-use crate::parallel;
-use crate::simd::{self, Level, Simd, WithSimd};
+use crate::pairs::{self, Lanes};
+use crate::parallel::{self, pieces};
+use crate::simd::{Simd, WithSimd};
 
 /// Floats of images laid out at a time, at most: half of a level-2 cache of 1 MiB.
 const BLOCK: usize = 1 << 17;
@@ -23,8 +25,14 @@ pub(super) fn suits(shape: &ConvShape) -> bool {
     shape.plane_out() >= MIN_PIXELS
 }
 
-pub(super) fn grad_weight(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let layout = Layout::new(level, Problem::forward(shape));
+pub(super) fn grad_weight(
+    operands: Lanes,
+    shape: &ConvShape,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+) {
+    let layout = Layout::new(operands, Problem::forward(shape));
     let (x_len, dw_len) = (shape.group_in() * shape.plane_in(), dw.len() / shape.groups);
     let y_len = shape.group_out() * shape.plane_out();
     let (x_step, y_step) = (shape.groups * x_len, shape.groups * y_len);
@@ -32,40 +40,67 @@ pub(super) fn grad_weight(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32]
     let block = VECTORS.div_ceil(layout.segments.len()).min(fit).max(1);
     let [whole, partial] = [true, false].map(|whole| steps(&layout, block, y_step, whole));
     let packed_len = shape.group_out() * VECTORS * layout.lanes;
+    let (held, own_len) = (operands.held(), block * layout.buffer_len + packed_len);
+    let paired = match operands.in_pairs() {
+        true => block * (x_step + y_step),
+        false => 0,
+    };
     sum_over_images(shape, dw, |images, dw| {
-        parallel::with_scratch(block * layout.buffer_len + packed_len, |scratch| {
-            let (buffer, packed) = scratch.split_at_mut(block * layout.buffer_len);
-            for start in images.clone().step_by(block) {
-                let images = block.min(images.end - start);
+        parallel::with_scratch(own_len + paired, |scratch| {
+            let (own, paired) = scratch.split_at_mut(own_len);
+            let (buffer, packed) = own.split_at_mut(block * layout.buffer_len);
+            for start in images.clone().step_by(block * held) {
+                let n = (block * held).min(images.end - start);
+                // What is read next, most likely, and what is read now.
+                let [after_x, after_dy] =
+                    [(x, x_step), (dy, y_step)].map(|(from, step)| &from[(start + n) * step..]);
+                let x = &x[start * x_step..][..n * x_step];
+                let dy = &dy[start * y_step..][..n * y_step];
+                let [x, dy] = match operands.in_pairs() {
+                    true => pair_images(operands, [x, dy], [x_step, y_step], paired),
+                    false => [x, dy],
+                };
+                let images = n.div_ceil(held);
                 for (group, dw) in dw.chunks_exact_mut(dw_len).enumerate() {
-                    let part = start * shape.groups + group;
                     // The next group of these images or the next images, whichever comes next.
-                    let next = if group + 1 < shape.groups {
-                        part + 1
-                    } else {
-                        part + 1 + (images - 1) * shape.groups
+                    let next = match group + 1 < shape.groups {
+                        true => [&x[(group + 1) * x_len..], &dy[(group + 1) * y_len..]],
+                        false => [after_x, after_dy],
                     };
-                    simd::dispatch(
-                        layout.level,
-                        Block {
-                            layout: &layout,
-                            whole: &whole[..whole.len() / block * images],
-                            partial: &partial[..partial.len() / block * images],
-                            x: &x[part * x_len..],
-                            x_step,
-                            dy: &dy[part * y_len..],
-                            next: [x.get(next * x_len..), dy.get(next * y_len..)]
-                                .map(Option::unwrap_or_default),
-                            next_step: [x_step, y_step],
-                            buffer: &mut buffer[..images * layout.buffer_len],
-                            packed,
-                            dw,
-                        },
-                    );
+                    let block = Block {
+                        layout: &layout,
+                        whole: &whole[..whole.len() / block * images],
+                        partial: &partial[..partial.len() / block * images],
+                        x: &x[group * x_len..],
+                        x_step,
+                        dy: &dy[group * y_len..],
+                        next,
+                        next_step: [x_step, y_step],
+                        buffer: &mut buffer[..images * layout.buffer_len],
+                        packed,
+                        dw,
+                    };
+                    pairs::dispatch(operands, block);
                 }
             }
         });
     });
+}
+
+/// Neighbouring images of `x` and of `dy`, of these lengths, in pairs; of the last without a partner
+/// the pairs have zeros.
+fn pair_images<'a>(
+    operands: Lanes,
+    [x, dy]: [&[f32]; 2],
+    [x_len, y_len]: [usize; 2],
+    room: &'a mut [f32],
+) -> [&'a [f32]; 2] {
+    let n = (x.len() / x_len).div_ceil(2);
+    let (x_pairs, rest) = room.split_at_mut(n * x_len);
+    let dy_pairs = &mut rest[..n * y_len];
+    pairs::pair_planes(operands, x, x_len, x_pairs);
+    pairs::pair_planes(operands, dy, y_len, dy_pairs);
+    [x_pairs, dy_pairs]
 }
 
 /// A vector of pixels, in the buffer and in `dy`.
@@ -311,7 +346,7 @@ impl Tile<'_> {
                     }
                 };
                 for i in 0..R {
-                    sums[i][t] = simd.mul_add(rows[i], x, sums[i][t]);
+                    sums[i][t] = simd.add_products(rows[i], x, sums[i][t]);
                 }
             }
         }

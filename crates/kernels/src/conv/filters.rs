@@ -6,10 +6,10 @@
 //! costs as much as two or three taps.
 
 use super::direct::MIN_PIXELS;
-use super::shifted::{fills_rows, pieces};
+use super::shifted::fills_rows;
 use super::turned::{Padded, padded, spread, tap_offsets, to_lanes, to_planes};
 use super::{ConvShape, sum_over_images};
-use crate::parallel;
+use crate::parallel::{self, pieces};
 use crate::simd::{self, Level, Simd, WithSimd};
 
 /// Floats of a block of one image at most: what a level-2 cache of 512 KiB holds, with its result.

@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use super::ConvShape;
 use crate::matmul::{MatRef, matmul_here};
+use crate::matmul_pairs::{Left, left_len, multiply, pack_left, pack_right, right_len};
+use crate::pairs::Lanes;
 use crate::parallel;
 use crate::window::inside;
 
@@ -57,7 +59,10 @@ pub(super) fn forward(
     });
 }
 
-pub(super) fn grad_input(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+pub(super) fn grad_input(lanes: Lanes, shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    if lanes.in_pairs() {
+        return grad_input_in_pairs(lanes, shape, dy, w, dx);
+    }
     let (plane, taps) = (shape.plane_out(), shape.taps());
     let (y_group, w_group) = (shape.group_out() * plane, shape.group_out() * taps);
     let x_group = shape.group_in() * shape.plane_in();
@@ -72,6 +77,32 @@ pub(super) fn grad_input(shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32
             matmul_here(taps, plane, shape.group_out(), w, dy, columns, false);
             dx.fill(0.0);
             fold(shape, columns, dx);
+        });
+    });
+}
+
+/// The product of pairs of output channels; the weights are packed once.
+fn grad_input_in_pairs(lanes: Lanes, shape: &ConvShape, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    let (plane, taps, channels) = (shape.plane_out(), shape.taps(), shape.group_out());
+    let x_group = shape.group_in() * shape.plane_in();
+    let (left_len, right_len) = (left_len(taps, channels), right_len(lanes, channels, plane));
+    parallel::with_call_scratch(shape.groups * left_len, |packed| {
+        let groups = packed.chunks_exact_mut(left_len).enumerate();
+        let lefts: Vec<Left> = groups
+            .map(|(group, packed)| {
+                let w = MatRef::transposed(&w[group * channels * taps..], taps);
+                pack_left(lanes, w, [taps, channels], packed)
+            })
+            .collect();
+        parallel::for_each_chunk(dx, x_group, shape.ops(), |task, dx| {
+            let dy = MatRef::row_major(&dy[task * channels * plane..], plane);
+            parallel::with_scratch(right_len + taps * plane, |scratch| {
+                let (right, columns) = scratch.split_at_mut(right_len);
+                let right = pack_right(lanes, dy, [channels, plane], right);
+                multiply(lanes, lefts[task % shape.groups], right, columns, false);
+                dx.fill(0.0);
+                fold(shape, columns, dx);
+            });
         });
     });
 }

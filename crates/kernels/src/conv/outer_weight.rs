@@ -3,14 +3,15 @@
 //! The images are turned channels last (see [`super::turned`]). A tile of output channels by vectors, each
 //! a block of input channels at one tap, stays in registers while the pixels of an image go by: `dy` is
 //! broadcast, what the taps read is loaded whole. Nothing has to be added across lanes and `dy` is read as
-//! it lies.
+//! it lies. With operands in pairs (see [`crate::pairs`]) two images are one; planes are packed just before
+//! they are read.
 
 use super::direct::MIN_PIXELS;
-use super::shifted::pieces;
 use super::turned::{Padded, padded, spread, tap_offsets};
 use super::{ConvShape, sum_over_images};
-use crate::parallel;
-use crate::simd::{self, Level, Simd, WithSimd};
+use crate::pairs::{self, Lanes};
+use crate::parallel::{self, pieces};
+use crate::simd::{self, Simd, WithSimd};
 
 /// Floats of turned images at a time, at most: half of a level-2 cache of 1 MiB.
 const BLOCK: usize = 1 << 17;
@@ -27,9 +28,15 @@ pub(super) fn suits(shape: &ConvShape) -> bool {
 }
 
 /// For one group only.
-pub(super) fn grad_weight(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+pub(super) fn grad_weight(
+    operands: Lanes,
+    shape: &ConvShape,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+) {
     assert_eq!(shape.groups, 1, "all channels see each other");
-    let lanes = simd::widths(level).lanes;
+    let lanes = simd::widths(operands.level()).lanes;
     let (c, area) = (shape.c_in, shape.kernel[0] * shape.kernel[1]);
     let read = padded(shape);
     let block = read.rows * read.columns;
@@ -45,23 +52,30 @@ pub(super) fn grad_weight(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32]
     let together = RESULTS.div_ceil(shape.plane_out()).min(fit);
     let turned = together * image + shape.plane_in() * lanes;
     let sums = shape.c_out * columns.len() * lanes;
+    let paired = match operands.in_pairs() {
+        true => (lanes * shape.plane_in()).max(tile_rows(operands) * together * shape.plane_out()),
+        false => 0,
+    };
     sum_over_images(shape, dw, |images, dw| {
-        parallel::with_scratch(turned + sums, |scratch| {
-            let (turned, sums) = scratch.split_at_mut(turned);
+        parallel::with_scratch(turned + sums + paired, |scratch| {
+            let (turned, rest) = scratch.split_at_mut(turned);
+            let (sums, paired) = rest.split_at_mut(sums);
             sums.fill(0.0);
             turned.fill(0.0);
-            for first in images.clone().step_by(together) {
-                let n = together.min(images.end - first);
+            for first in images.clone().step_by(together * operands.held()) {
+                let n = (together * operands.held()).min(images.end - first);
                 let work = Images {
+                    operands,
                     shape,
                     read,
                     columns: &columns,
                     x: &x[first * x_len..][..n * x_len],
                     dy: &dy[first * y_len..][..n * y_len],
                     turned: &mut *turned,
+                    paired: &mut *paired,
                     sums: &mut *sums,
                 };
-                simd::dispatch(level, work);
+                pairs::dispatch(operands, work);
             }
             let rows = dw.chunks_exact_mut(c * area);
             for (dw, sums) in rows.zip(sums.chunks_exact(columns.len() * lanes)) {
@@ -75,16 +89,26 @@ pub(super) fn grad_weight(level: Level, shape: &ConvShape, x: &[f32], dy: &[f32]
     });
 }
 
+/// Most output channels of a tile.
+fn tile_rows(operands: Lanes) -> usize {
+    simd::widths(operands.level()).tile[0]
+}
+
 /// What a few images add.
 struct Images<'a> {
+    operands: Lanes,
     shape: &'a ConvShape,
     read: Padded,
     /// Pixels of the turned image that the vectors of a tile read for the first result.
     columns: &'a [usize],
     x: &'a [f32],
     dy: &'a [f32],
-    /// Room for the blocks of the turned images, whose zeros are there, and one block more.
+    /// Room for the blocks of the turned images, or pairs of them, whose zeros are there, and one block
+    /// more.
     turned: &'a mut [f32],
+    /// With operands in pairs, room for those of a block of planes of `x`, and of the planes of `dy` that
+    /// a tile reads.
+    paired: &'a mut [f32],
     /// `[c_out, columns, lanes]`.
     sums: &'a mut [f32],
 }
@@ -95,35 +119,54 @@ impl WithSimd for Images<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Images {
+            operands,
             shape,
             read,
             columns,
             x,
             dy,
             turned,
+            paired,
             sums,
         } = self;
         let (plane, block) = (shape.plane_in(), read.rows * read.columns * S::LANES);
-        let blocks = shape.c_in.div_ceil(S::LANES);
+        let (x_len, blocks) = (shape.c_in * plane, shape.c_in.div_ceil(S::LANES));
         let (turned, flat) = turned.split_at_mut(turned.len() - plane * S::LANES);
-        let images = turned.chunks_exact_mut(blocks * block);
-        for (turned, x) in images.zip(x.chunks_exact(shape.c_in * plane)) {
+        let n = (x.len() / x_len).div_ceil(operands.held());
+        let images = turned.chunks_exact_mut(blocks * block).take(n);
+        for (i, turned) in images.enumerate() {
             let first = (0..shape.c_in).step_by(S::LANES);
             for (first, turned) in first.zip(turned.chunks_exact_mut(block)) {
                 let channels = S::LANES.min(shape.c_in - first);
-                let x = &x[first * plane..][..channels * plane];
+                let part = first * plane..(first + channels) * plane;
+                let x = match operands.in_pairs() {
+                    true => pairs::pair_images(operands, x, x_len, i, part, paired),
+                    false => &x[i * x_len..][part],
+                };
                 spread(simd, x, channels, &read, flat, turned);
             }
         }
-        let width = columns.len() * S::LANES;
-        for taps in pieces(columns.len(), S::TILE[1]) {
-            for rows in pieces(shape.c_out, S::TILE[0]) {
+        let (plane, width) = (shape.plane_out(), columns.len() * S::LANES);
+        let y_len = shape.c_out * plane;
+        for rows in pieces(shape.c_out, S::TILE[0]) {
+            let part = rows.start * plane..rows.end * plane;
+            let (dy, next_dy) = match operands.in_pairs() {
+                true => {
+                    let planes = paired[..n * part.len()].chunks_exact_mut(part.len());
+                    for (i, to) in planes.enumerate() {
+                        pairs::pair_images(operands, dy, y_len, i, part.clone(), to);
+                    }
+                    (&*paired, part.len())
+                }
+                false => (&dy[part.start..], y_len),
+            };
+            for taps in pieces(columns.len(), S::TILE[1]) {
                 let tile = Tile {
                     turned,
                     columns: &columns[taps.clone()],
-                    dy: &dy[rows.start * shape.plane_out()..],
-                    images: x.len() / (shape.c_in * plane),
-                    next: [blocks * block, shape.c_out * shape.plane_out()],
+                    dy,
+                    images: n,
+                    next: [blocks * block, next_dy],
                     grid: [shape.out_h(), shape.out_w()],
                     step: [shape.stride[0] * read.columns, shape.stride[1]],
                 };
@@ -221,7 +264,7 @@ impl Tile<'_> {
                         let dy = unsafe { *self.dy.as_ptr().add(dy + r * plane) };
                         let dy = simd.splat(dy);
                         for t in 0..T {
-                            sums[t] = simd.mul_add(dy, x[t], sums[t]);
+                            sums[t] = simd.add_products(dy, x[t], sums[t]);
                         }
                     }
                 }

@@ -10,10 +10,9 @@
 //! - where a row of the output does not fill whole vectors, a copy of the image for each column of
 //!   the kernel closes the gaps between rows, and vectors run across them.
 
-use std::ops::Range;
-
 use super::ConvShape;
-use crate::simd::{self, Level, Simd};
+use crate::pairs::Lanes;
+use crate::simd::{self, Simd};
 use crate::window::{inside, zip_strided};
 
 /// One group of one image, forward; also the gradient of the input for stride 1.
@@ -46,6 +45,14 @@ impl Problem {
             stride: shape.stride,
             dilation: shape.dilation,
             before: [shape.padding[0] as isize, shape.padding[1] as isize],
+        }
+    }
+
+    /// The same with channels in pairs, the last with zeros if their number is odd.
+    pub(super) fn in_pairs(self) -> Self {
+        Problem {
+            channels: self.channels.div_ceil(2),
+            ..self
         }
     }
 
@@ -100,8 +107,6 @@ pub(super) struct Layout {
     pub(super) offsets: Vec<usize>,
     pub(super) segments: Vec<Segment>,
     pub(super) buffer_len: usize,
-    /// Whose vectors it is made for.
-    pub(super) level: Level,
     /// Of a vector.
     pub(super) lanes: usize,
     /// Copies of a channel: the column of the input (padding is negative) each begins at.
@@ -115,8 +120,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn new(level: Level, problem: Problem) -> Self {
-        let lanes = simd::widths(level).lanes;
+    pub(super) fn new(operands: Lanes, problem: Problem) -> Self {
+        let lanes = simd::widths(operands.level()).lanes;
         let Problem {
             channels,
             out_h,
@@ -184,13 +189,19 @@ impl Layout {
             offsets,
             segments,
             buffer_len,
-            level,
             lanes,
             copies,
             row_phases,
             rows,
             pitch,
         }
+    }
+
+    /// Whether the layout is the image as it is.
+    pub(super) fn is_plain(&self) -> bool {
+        let Problem { h, w, stride, .. } = self.problem;
+        let same = (self.rows, self.pitch, stride) == (h, w, [1, 1]);
+        same && self.copies == [0] && self.problem.before[0] == 0
     }
 
     /// Lays out one image (or group of it), `x: [channels, h, w]`.
@@ -264,10 +275,4 @@ fn copy_row<S: Simd>(
 /// Whether vectors that begin with a row leave no more than a tenth of their lanes idle.
 pub(super) fn fills_rows(columns: usize, lanes: usize) -> bool {
     10 * columns.next_multiple_of(lanes) <= 11 * columns
-}
-
-/// Cuts `0..total` into the least number of pieces no longer than `most`, of nearly equal length.
-pub(super) fn pieces(total: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
-    let n = total.div_ceil(most);
-    (0..n).map(move |i| i * total / n..(i + 1) * total / n)
 }

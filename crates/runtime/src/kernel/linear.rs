@@ -3,26 +3,24 @@
 use bantam_core::elements::broadcast_index;
 use bantam_core::op::MatMul;
 use bantam_core::op::linear::batch_of;
-use bantam_kernels::{self as kernels, MatRef};
+use bantam_kernels::{MatRef, Precision};
 
 use super::{Out, View, out};
 use crate::Result;
 
-pub(super) fn dense(inputs: &[View], y: &mut Out) {
+pub(super) fn dense(precision: Precision, inputs: &[View], y: &mut Out) {
     let (x, w) = (inputs[0], inputs[1]);
     let (n, k, m) = (x.shape()[0], x.shape()[1], w.shape()[0]);
-    kernels::dense(
-        n,
-        k,
-        m,
-        x.f32(),
-        w.f32(),
-        inputs.get(2).map(View::f32),
-        out(y),
-    );
+    let bias = inputs.get(2).map(View::f32);
+    precision.dense([n, k, m], x.f32(), w.f32(), bias, out(y));
 }
 
-pub(super) fn matmul(op: &MatMul, inputs: &[View], y: &mut Out) -> Result<()> {
+pub(super) fn matmul(
+    op: &MatMul,
+    precision: Precision,
+    inputs: &[View],
+    y: &mut Out,
+) -> Result<()> {
     let (a, b) = (inputs[0], inputs[1]);
     let s = op.sizes(a.shape(), b.shape())?;
     let (batch_a, batch_b) = (batch_of(a.shape()), batch_of(b.shape()));
@@ -33,7 +31,8 @@ pub(super) fn matmul(op: &MatMul, inputs: &[View], y: &mut Out) -> Result<()> {
         let b = &b[broadcast_index(i, &s.batch, batch_b) * s.k * s.n..];
         let a = operand(op.transpose_a, a, s.m, s.k);
         let b = operand(op.transpose_b, b, s.k, s.n);
-        kernels::matmul(s.m, s.n, s.k, a, b, &mut y[i * plane..][..plane], false);
+        let y = &mut y[i * plane..][..plane];
+        precision.matmul([s.m, s.n, s.k], a, b, y);
     }
     Ok(())
 }

@@ -16,7 +16,9 @@ pub(crate) use statistics::batch_norm;
 use bantam_core::op::late::{Known, MAX_CONSTANT, Resolved};
 use bantam_core::op::{ConvRole, Type};
 use bantam_core::{DType, Data, Element, Op, Tensor, each_type};
+use bantam_kernels::Precision;
 
+use crate::plan::Place;
 use crate::{Error, ErrorKind, Result};
 
 /// An input of a step. Of an input that the operator does not read, only the type is valid.
@@ -66,18 +68,23 @@ pub(crate) fn out<'a, T: Element>(output: &'a mut Out<'_>) -> &'a mut [T] {
     &mut all[..len]
 }
 
-/// Runs one operator. The types have passed its shape rule.
-pub(crate) fn run(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
+/// Runs one operator, its products in `precision`. The types have passed its shape rule.
+pub(crate) fn run(
+    op: &Op,
+    precision: Precision,
+    inputs: &[View],
+    outputs: &mut [Out],
+) -> Result<()> {
     if !has_kernel(op, inputs, outputs) {
         return match narrow(op, inputs) {
-            true => in_f32(op, inputs, outputs),
+            true => in_f32(op, precision, inputs, outputs),
             false => by_evaluation(op, inputs, outputs),
         };
     }
     match op {
-        Op::Dense(_) => linear::dense(inputs, &mut outputs[0]),
-        Op::MatMul(m) => linear::matmul(m, inputs, &mut outputs[0])?,
-        Op::Conv(c) => spatial::conv(c, inputs, &mut outputs[0]),
+        Op::Dense(_) => linear::dense(precision, inputs, &mut outputs[0]),
+        Op::MatMul(m) => linear::matmul(m, precision, inputs, &mut outputs[0])?,
+        Op::Conv(c) => spatial::conv(c, precision, inputs, &mut outputs[0]),
         Op::Pool(p) => spatial::pool(p, inputs, &mut outputs[0]),
         Op::BatchNorm(b) => statistics::batch_norm(b, None, inputs, outputs),
         Op::Unary(u) => elementwise::unary(u, inputs, &mut outputs[0]),
@@ -102,6 +109,51 @@ pub(crate) fn run(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
         | Op::Control(_) => unreachable!("these have no kernel"),
     }
     Ok(())
+}
+
+/// Whether `precision` rounds operands of the operator; what is late is not asked for.
+pub(crate) fn rounds(
+    op: &Op,
+    precision: Precision,
+    inputs: &[(Place, Option<Type>)],
+    outputs: &[(Place, Option<Type>)],
+) -> bool {
+    let types: Option<Vec<&Type>> = inputs.iter().map(|(_, t)| t.as_ref()).collect();
+    let (Some(types), Some(y)) = (types, outputs[0].1.as_ref()) else {
+        return false;
+    };
+    match op {
+        Op::Dense(_) => {
+            let (x, w) = (&types[0].shape, &types[1].shape);
+            precision.rounds_product([x[0], w[0], x[1]])
+        }
+        Op::MatMul(m) => m
+            .sizes(&types[0].shape, &types[1].shape)
+            .is_ok_and(|s| precision.rounds_product([s.m, s.n, s.k])),
+        Op::Conv(c) => spatial::conv_rounds(c, precision, &types, y),
+        Op::Pool(_)
+        | Op::BatchNorm(_)
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Softmax(_)
+        | Op::Reduce(_)
+        | Op::Layout(_)
+        | Op::Gather(_)
+        | Op::Dropout(_)
+        | Op::Loss(_)
+        | Op::Cast(_)
+        | Op::Logic(_)
+        | Op::Select(_)
+        | Op::Index(_)
+        | Op::Cumulative(_)
+        | Op::Recurrent(_)
+        | Op::Resample(_)
+        | Op::Window(_)
+        | Op::Late(_)
+        | Op::Quantize(_)
+        | Op::Find(_)
+        | Op::Control(_) => false,
+    }
 }
 
 /// Whether there is a kernel for the operator on these element types; there are for `f32`, for moving
@@ -165,7 +217,7 @@ fn narrow(op: &Op, inputs: &[View]) -> bool {
             .all(|v| matches!(v.t.dtype, DType::F16 | DType::BF16))
 }
 
-fn in_f32(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
+fn in_f32(op: &Op, precision: Precision, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
     let wide = |t: &Type| Type::new(DType::F32, &t.shape);
     let data: Vec<(Data, Type)> = inputs
         .iter()
@@ -177,7 +229,7 @@ fn in_f32(op: &Op, inputs: &[View], outputs: &mut [Out]) -> Result<()> {
         .iter()
         .map(|t| (Data::zeros(DType::F32, t.len()), t))
         .collect();
-    run(op, &views, &mut results)?;
+    run(op, precision, &views, &mut results)?;
     for (output, (data, _)) in outputs.iter_mut().zip(results) {
         let data = data.cast(output.1.dtype);
         put(output, &data);
@@ -226,7 +278,7 @@ pub(crate) fn by_reference(op: &Op, inputs: &[View], output: &mut Out) -> Result
 }
 
 /// Runs an operator on tensors whose types were not known before, with outputs of its own.
-pub(crate) fn on_tensors(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+pub(crate) fn on_tensors(op: &Op, precision: Precision, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
     if let Op::Find(_) = op {
         return op.evaluate(inputs, &[]).map_err(value_error);
     }
@@ -252,8 +304,8 @@ pub(crate) fn on_tensors(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
                 let mut results = vec![first[0].clone()];
                 for (i, op) in ops.iter().enumerate() {
                     results = match i {
-                        0 => on_tensors(op, &first)?,
-                        _ => on_tensors(op, &[&results[0]])?,
+                        0 => on_tensors(op, precision, &first)?,
+                        _ => on_tensors(op, precision, &[&results[0]])?,
                     };
                 }
                 Ok(results)
@@ -270,7 +322,7 @@ pub(crate) fn on_tensors(op: &Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         .iter()
         .map(|t| (Data::zeros(t.dtype, t.len()), t))
         .collect();
-    run(op, &views, &mut outputs)?;
+    run(op, precision, &views, &mut outputs)?;
     let tensor = |(data, t): Out| Ok(Tensor::from_data(&t.shape, data)?);
     outputs.into_iter().map(tensor).collect()
 }

@@ -3,7 +3,7 @@
 use bantam_core::op::Type;
 use bantam_core::op::conv::image;
 use bantam_core::op::{Conv, ConvRole, Pool, PoolKind};
-use bantam_kernels::{self as kernels, ConvShape, PoolShape};
+use bantam_kernels::{self as kernels, ConvShape, PoolShape, Precision};
 
 use super::{Out, View, out};
 
@@ -24,16 +24,16 @@ pub(crate) fn conv_shape(op: &Conv, x: &[usize], w: &[usize]) -> ConvShape {
     }
 }
 
-pub(super) fn conv(op: &Conv, inputs: &[View], y: &mut Out) {
+pub(super) fn conv(op: &Conv, precision: Precision, inputs: &[View], y: &mut Out) {
     let shape = |x: usize, w: usize| conv_shape(op, inputs[x].shape(), inputs[w].shape());
     let (a, b) = (inputs[0].f32(), inputs[1].f32());
     match op.role {
         ConvRole::Forward => {
-            kernels::conv(&shape(0, 1), a, b, inputs.get(2).map(View::f32), out(y));
+            precision.conv(&shape(0, 1), a, b, inputs.get(2).map(View::f32), out(y));
         }
         ConvRole::Transposed { .. } => {
             let s = conv_shape(op, &y.1.shape, inputs[1].shape());
-            kernels::conv_grad_input(&s, a, b, out(y));
+            precision.conv_grad_input(&s, a, b, out(y));
             if let Some(bias) = inputs.get(2) {
                 let (area, bias) = (s.h * s.w, bias.f32());
                 let planes = out::<f32>(y).chunks_exact_mut(area.max(1)).enumerate();
@@ -42,8 +42,24 @@ pub(super) fn conv(op: &Conv, inputs: &[View], y: &mut Out) {
                 });
             }
         }
-        ConvRole::GradInput => kernels::conv_grad_input(&shape(2, 1), a, b, out(y)),
-        ConvRole::GradWeight => kernels::conv_grad_weight(&shape(0, 2), a, b, out(y)),
+        ConvRole::GradInput => precision.conv_grad_input(&shape(2, 1), a, b, out(y)),
+        ConvRole::GradWeight => precision.conv_grad_weight(&shape(0, 2), a, b, out(y)),
+    }
+}
+
+/// Whether operands of a convolution of these types are rounded.
+pub(super) fn conv_rounds(op: &Conv, precision: Precision, inputs: &[&Type], y: &Type) -> bool {
+    let shape = |x: usize, w: usize| conv_shape(op, &inputs[x].shape, &inputs[w].shape);
+    if inputs[0].shape.len() != 4 {
+        return false;
+    }
+    match op.role {
+        ConvRole::Forward => precision.rounds_conv(&shape(0, 1)),
+        ConvRole::Transposed { .. } => {
+            precision.rounds_grad_input(&conv_shape(op, &y.shape, &inputs[1].shape))
+        }
+        ConvRole::GradInput => precision.rounds_grad_input(&shape(2, 1)),
+        ConvRole::GradWeight => precision.rounds_grad_weight(&shape(0, 2)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bantam_core::op::{Binary, Conv, Layout, Op, Pool, PoolKind, Type, Unary};
 use bantam_core::{DType, Graph, Node, Tensor, ValueId};
+use bantam_kernels::Precision;
 use bantam_kernels::last::{
     ByteConvLayer, ByteDepthwiseLayer, CHANNEL_BLOCK, Clamp, ConvLayer, DepthwiseLayer, ImageShape,
     Pooling, Scale, Tile,
@@ -729,6 +730,7 @@ impl<'g> Lowering<'g> {
             n_late: self.n_late,
             without_reuse_bytes: buffers.without_reuse_bytes,
             slices: None,
+            precision: Precision::F32,
         }
     }
 }

@@ -11,11 +11,15 @@ mod place;
 mod rectified;
 mod slices;
 
+use std::sync::Arc;
+
 use bantam_core::op::{BatchNorm, Dropout, Layout, Type, Unary};
 use bantam_core::{Graph, Op, Tensor, pass};
+use bantam_kernels::Precision;
 use bantam_kernels::last::Clamp;
 
 use crate::Result;
+use crate::kernel;
 use crate::layer::Layer;
 pub(crate) use place::Slot;
 pub(crate) use slices::SlicePlan;
@@ -89,6 +93,8 @@ pub struct Plan {
     without_reuse_bytes: usize,
     /// How the batch is run in slices; then there are no steps and no buffers here.
     pub(crate) slices: Option<SlicePlan>,
+    /// Of the operands of products whose weights are not stored.
+    pub(crate) precision: Precision,
 }
 
 impl Plan {
@@ -137,6 +143,23 @@ impl Plan {
     /// Plans `graph` with every symbolic axis of size `n`.
     pub fn for_batch(graph: &Graph, n: usize) -> Result<Plan> {
         Plan::new(graph, &graph.input_types(n))
+    }
+
+    /// The same plan with the operands of matrix products, dense layers and convolutions rounded, as far
+    /// as [`Precision`] says that is worth it. All values stay `f32`, and so do layers whose weights are
+    /// stored, which are packed: this is for training, where weights are inputs.
+    pub fn with_precision(mut self, precision: Precision) -> Plan {
+        self.precision = precision;
+        if let Some(slices) = &mut self.slices {
+            let plan = Arc::make_mut(&mut slices.plan);
+            *plan = plan.clone().with_precision(precision);
+        }
+        self
+    }
+
+    /// What the operands of products are rounded to.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Input types the plan is for.
@@ -213,7 +236,12 @@ impl Plan {
                 }
             }
             let kernel = match &step.work {
-                Work::Op(op) => op.name().to_owned(),
+                Work::Op(op) => {
+                    match kernel::rounds(op, plan.precision, &step.inputs, &step.outputs) {
+                        true => format!("{} {}", op.name(), plan.precision.name()),
+                        false => op.name().to_owned(),
+                    }
+                }
                 Work::Norm(op, _) => format!("{} + clamp", Op::BatchNorm(*op).name()),
                 Work::Layer(layer) => {
                     weights += layer.weight_bytes();

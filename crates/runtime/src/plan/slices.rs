@@ -16,6 +16,7 @@ use bantam_core::op::{
     BatchNorm, Conv, Dropout, Gather, Layout, NormRole, Pool, Reduce, Softmax, Type, Unary,
 };
 use bantam_core::{Graph, Node, Op, ValueId};
+use bantam_kernels::Precision;
 
 use super::groups::{Facts, is_layer};
 use super::{Place, Plan, folds, known_types, settled};
@@ -77,6 +78,7 @@ pub(super) fn plan(graph: &Graph, inputs: &[Type], each: usize) -> Result<Plan> 
         outputs: slice.outputs.iter().enumerate().map(whole).collect(),
         n_late: 0,
         without_reuse_bytes: 0,
+        precision: Precision::F32,
         slices: Some(SlicePlan {
             plan: Arc::new(slice),
             batch,

@@ -1,16 +1,17 @@
 //! Whole training steps: reading a batch, forward, loss, backward, SGD with momentum.
 //!
 //! `cargo bench -p bantam-train --bench step [-- FILTER] [--threads N] [--steps N] [--json]
-//! [--no-twins] [--profile]`
+//! [--no-twins] [--profile] [--precision f32,bf16,f16]`
 //!
-//! A row is a network at batch 128 in `f32`, trained by [`fit`] on made-up data in memory, so it is
+//! A row is a network at batch 128, with the operands of products in `f32` or as `--precision` says, trained by [`fit`] on made-up data in memory, so it is
 //! timed as training really runs. It has median and least time of a step, on the processor (of the
 //! whole process, all threads; `-` where the system does not tell) and on the wall, the rate of the
 //! multiply-adds of dense layers, products and convolutions (at the least time), and its share of the peak of one core
 //! (measured first, by a loop of nothing but fused multiply-adds) times threads. Then the memory
 //! that the plan asks for and what the process took at most; and the slow twin: the same Graph,
 //! without the update, once in `f64` by `reference::evaluate` at a small batch, scaled up. `--profile`
-//! prints the time of each operator instead.
+//! prints the time of each operator instead. Several precisions take turns, a few times each, and the ratios of
+//! their times to those of the first are printed.
 
 mod networks;
 mod profile;
@@ -24,8 +25,8 @@ use bantam_core::{Graph, Op, Tensor};
 use bantam_data::{Augment, MemorySource, Rng, Source, Targets};
 use bantam_runtime::Memory;
 use bantam_train::{
-    Config, Decay, Keep, Optimizer, Params, Progress, Result, Schedule, State, TrainingGraph,
-    Watch, fit, fresh,
+    Config, Decay, Keep, Optimizer, Params, Precision, Progress, Result, Schedule, State,
+    TrainingGraph, Watch, fit, fresh,
 };
 
 const BATCH: usize = 128;
@@ -45,7 +46,7 @@ fn main() {
     let peak = bantam_kernels::peak_flops() / 1e9 * options.threads as f64;
     if !options.json {
         println!(
-            "{:?}, {} thread(s), peak {peak:.0} GFLOP/s, batch {BATCH}, f32",
+            "{:?}, {} thread(s), peak {peak:.0} GFLOP/s in f32, batch {BATCH}",
             bantam_kernels::level(),
             options.threads
         );
@@ -59,15 +60,18 @@ fn main() {
             let network = network.expect("a valid network");
             let network = fresh(&network, 1).expect("a valid network");
             if options.profile {
-                println!("{name}");
-                pool.install(|| profile::print(&network));
+                for precision in &options.precisions {
+                    println!("{name}, {}", precision.name());
+                    pool.install(|| profile::print(&network, *precision));
+                }
                 continue;
             }
-            let row = pool.install(|| Row::measure(name, &network, &options));
-            if options.json {
-                println!("{}", row.json(peak));
-            } else {
-                row.print(peak);
+            let rows = pool.install(|| Row::by_turns(name, &network, &options));
+            for row in &rows {
+                match options.json {
+                    true => println!("{}", row.json(peak)),
+                    false => row.print(peak, &rows[0]),
+                }
             }
         }
     }
@@ -80,6 +84,8 @@ struct Options {
     steps: usize,
     json: bool,
     twins: bool,
+    /// Of the operands of products.
+    precisions: Vec<Precision>,
     /// Time each operator rather than whole steps.
     profile: bool,
 }
@@ -92,10 +98,16 @@ impl Options {
             steps: 300,
             json: false,
             twins: true,
+            precisions: vec![Precision::F32],
             profile: false,
         };
         let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
         while let Some(arg) = args.next() {
+            if arg == "--precision" {
+                let names = args.next().expect("precisions");
+                options.precisions = names.split(',').map(precision).collect();
+                continue;
+            }
             let mut number = || args.next().and_then(|n| n.parse().ok()).expect("a number");
             match arg.as_str() {
                 "--threads" => options.threads = number(),
@@ -110,8 +122,18 @@ impl Options {
     }
 }
 
+fn precision(name: &str) -> Precision {
+    let all = [Precision::F32, Precision::Bf16, Precision::F16];
+    let known = all.into_iter().find(|p| p.name() == name);
+    known.expect("f32, bf16 or f16")
+}
+
+/// Turns that several precisions take.
+const TURNS: usize = 4;
+
 struct Row {
     name: &'static str,
+    precision: Precision,
     threads: usize,
     /// Milliseconds of each step, ascending.
     wall_ms: Vec<f64>,
@@ -128,12 +150,43 @@ struct Row {
 }
 
 impl Row {
-    fn measure(name: &'static str, network: &Graph, options: &Options) -> Row {
+    /// A row for each precision.
+    fn by_turns(name: &'static str, network: &Graph, options: &Options) -> Vec<Row> {
+        let turns = if options.precisions.len() > 1 {
+            TURNS
+        } else {
+            1
+        };
+        let steps = options.steps.div_ceil(turns);
+        let measure = |p: &Precision| Row::measure(name, network, *p, steps, options);
+        let mut rows: Vec<Row> = options.precisions.iter().map(measure).collect();
+        for _ in 1..turns {
+            for row in &mut rows {
+                let again = Row::measure(name, network, row.precision, steps, options);
+                row.wall_ms.extend(again.wall_ms);
+                row.cpu_ms.extend(again.cpu_ms);
+            }
+        }
+        for row in &mut rows {
+            row.wall_ms.sort_by(f64::total_cmp);
+            row.cpu_ms.sort_by(f64::total_cmp);
+            row.twin_ms = options.twins.then(|| twin_ms(network));
+        }
+        rows
+    }
+
+    fn measure(
+        name: &'static str,
+        network: &Graph,
+        precision: Precision,
+        steps: usize,
+        options: &Options,
+    ) -> Row {
         let sample_shape = &network.input_types(1)[0].shape[1..];
         let train = source(BATCH * STEPS_PER_EPOCH, sample_shape);
         let validation = source(BATCH, sample_shape);
         let config = Config {
-            epochs: (WARM_UP + options.steps).div_ceil(STEPS_PER_EPOCH),
+            epochs: (WARM_UP + steps).div_ceil(STEPS_PER_EPOCH),
             batch_size: BATCH,
             optimizer: Optimizer::Sgd {
                 momentum: 0.9,
@@ -150,29 +203,29 @@ impl Row {
             augment: Augment::default(),
             patience: 0,
             keep: Keep::Last,
+            precision,
             seed: 1,
         };
         let mut watch = Stopwatch::default();
         let fitted =
             fit(network, &train, &validation, &config, None, &mut watch).expect("a training");
         let peak_rss_bytes = peak_rss_bytes();
-        let ascending = |times: &[f64]| {
-            let mut times: Vec<f64> = times.iter().copied().skip(WARM_UP).collect();
-            times.truncate(options.steps);
-            times.sort_by(f64::total_cmp);
-            times
+        let timed = |times: &[f64]| -> Vec<f64> {
+            let times = times.iter().copied().skip(WARM_UP);
+            times.take(steps).collect()
         };
         Row {
             name,
+            precision,
             threads: options.threads,
-            wall_ms: ascending(&watch.wall_ms),
-            cpu_ms: ascending(&watch.cpu_ms),
+            wall_ms: timed(&watch.wall_ms),
+            cpu_ms: timed(&watch.cpu_ms),
             flops: flops(network),
             memory: fitted.memory,
             weights_bytes: size_bytes(&Params::of(network).0),
             optimizer_bytes: watch.optimizer_bytes,
             peak_rss_bytes,
-            twin_ms: options.twins.then(|| twin_ms(network, &validation)),
+            twin_ms: None,
         }
     }
 
@@ -196,14 +249,31 @@ impl Row {
         ])
     }
 
-    fn print(&self, peak: f64) {
+    /// With the ratios to another row, unless it is this one.
+    fn print(&self, peak: f64, first: &Row) {
         let mb = |bytes: usize| bytes as f64 / 1e6;
         let [median, least] = self.wall();
-        println!("{}", self.name);
+        println!("{}, {}", self.name, self.precision.name());
         if let Some([median, least]) = self.cpu() {
             println!("  cpu ms   median {median:.3}, min {least:.3}");
         }
         println!("  wall ms  median {median:.3}, min {least:.3}");
+        if self.precision != first.precision {
+            let ([median_before, least_before], clock) = match (first.cpu(), self.threads) {
+                (Some(cpu), 1) => (cpu, "cpu"),
+                _ => (first.wall(), "wall"),
+            };
+            let [median, least] = match clock {
+                "cpu" => self.cpu().expect("the same system tells"),
+                _ => self.wall(),
+            };
+            println!(
+                "  / {}    {clock} median {:.3}, min {:.3}",
+                first.precision.name(),
+                median / median_before,
+                least / least_before
+            );
+        }
         let rate = self.rate();
         println!(
             "  rate     {:.3} GFLOP a step, {rate:.1} GFLOP/s at the least time, {:.1} % of peak",
@@ -234,6 +304,7 @@ impl Row {
         let fields = [
             ("engine", "\"bantam\"".into()),
             ("network", format!("{:?}", self.name)),
+            ("precision", format!("{:?}", self.precision.name())),
             ("batch", BATCH.to_string()),
             ("threads", self.threads.to_string()),
             ("steps", self.wall_ms.len().to_string()),
@@ -346,7 +417,8 @@ fn flops(network: &Graph) -> u64 {
 
 /// Milliseconds of loss and gradients by the naive evaluator, for a whole batch, on the processor
 /// where the system tells.
-fn twin_ms(network: &Graph, source: &MemorySource) -> f64 {
+fn twin_ms(network: &Graph) -> f64 {
+    let source = source(TWIN_BATCH, &network.input_types(1)[0].shape[1..]);
     let form = TrainingGraph::new(network, LOSS).expect("a network to train");
     let (mut x, mut targets) = (Vec::new(), Targets::empty(CLASSES));
     let rows: Vec<usize> = (0..TWIN_BATCH).collect();

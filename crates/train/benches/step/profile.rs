@@ -6,7 +6,7 @@ use std::time::Duration;
 use bantam_core::{Graph, Tensor, ValueId};
 use bantam_data::{MemorySource, Source, Targets};
 use bantam_runtime::{Executor, Plan};
-use bantam_train::{Params, TrainingGraph};
+use bantam_train::{Params, Precision, TrainingGraph};
 
 use super::{BATCH, CLASSES, LOSS, source};
 
@@ -14,9 +14,10 @@ use super::{BATCH, CLASSES, LOSS, source};
 const RUNS: usize = 7;
 
 /// Prints the steps of the plan for `network`, those of one kernel and size together, the longest first.
-pub(super) fn print(network: &Graph) {
+pub(super) fn print(network: &Graph, precision: Precision) {
     let form = TrainingGraph::new(network, LOSS).expect("a network to train");
     let plan = Plan::for_batch(&form.graph, BATCH).expect("types of the network");
+    let plan = plan.with_precision(precision);
     let source = source(BATCH, &network.input_types(1)[0].shape[1..]);
     let inputs = inputs(network, &form, &source);
     let refs: Vec<&Tensor> = inputs.iter().collect();
