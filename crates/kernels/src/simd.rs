@@ -184,6 +184,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
 
 /// The methods of [`Simd`] that a token has from the one it holds, as all but a few are; for use inside
 /// an implementation, which may add [`Simd::add_products`].
+#[cfg(any(test, target_arch = "x86_64"))]
 macro_rules! as_held {
     ($held:ty) => {
         type V = <$held as Simd>::V;
@@ -263,6 +264,7 @@ macro_rules! as_held {
         }
     };
 }
+#[cfg(any(test, target_arch = "x86_64"))]
 pub(crate) use as_held;
 
 /// No implementation of [`Simd`] has more lanes.
