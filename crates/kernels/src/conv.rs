@@ -109,6 +109,15 @@ impl ConvShape {
         2 * self.y_len() * self.taps()
     }
 
+    /// # Panics
+    /// If there is a bias, but not one for each output channel.
+    fn check_bias(&self, bias: Option<&[f32]>) {
+        assert!(
+            bias.is_none_or(|bias| bias.len() == self.c_out),
+            "a convolution has one bias for each output channel"
+        );
+    }
+
     fn check(&self, x_len: usize, w_len: usize, y_len: usize) {
         assert!(self.groups > 0, "a convolution has at least one group");
         assert!(
@@ -151,13 +160,7 @@ impl ConvShape {
 /// If a slice does not have the length `shape` says, or `shape` contradicts itself.
 pub fn conv(shape: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     shape.check(x.len(), w.len(), y.len());
-    if let Some(bias) = bias {
-        assert_eq!(
-            bias.len(),
-            shape.c_out,
-            "a convolution has one bias for each output channel"
-        );
-    }
+    shape.check_bias(bias);
     if y.is_empty() {
         return;
     }

@@ -3,7 +3,8 @@
 //! A network of one image is many layers of some microseconds each. To wake a sleeping thread takes longer
 //! than such a layer, on a virtual machine several times as long, so a thread that has helped with one stays
 //! a moment and looks out for the next. Threads are those of rayon's pool, which are asked to come and go
-//! back to it when nothing has come up for [`LINGER`]; whoever calls does not wait for them to arrive, but
+//! back to it when nothing has come up for [`LINGER`], and after [`STAY`] in any case, for rayon may have
+//! something for them; whoever calls does not wait for them to arrive, but
 //! works through the pieces with those that are there.
 //!
 //! Each thread begins in a part of the pieces that is its own and goes on in those of others when it is
@@ -21,6 +22,9 @@ use std::time::{Duration, Instant};
 /// How long a thread stands by. Between two layers go some microseconds; what is not parallel in a
 /// training step takes longer now and then.
 const LINGER: Duration = Duration::from_micros(100);
+/// How long a thread stands by and helps before it looks at what else rayon has for it: whether what
+/// it waits for is done, above all, if it came while it waited.
+const STAY: Duration = Duration::from_millis(5);
 /// Most parts of a task; more threads than that begin in one together.
 const PARTS: usize = 16;
 /// Looks at the state before the clock is read, or another thread is let through.
@@ -90,20 +94,28 @@ impl Part {
 }
 
 // SAFETY: `task` is written by the leader only while the state is closed and nobody is at work, and read
-// only by helpers that have come in while it was open; opening and coming in are a release and an acquire
-// of the state. What it points to may be called from any thread (`Sync`).
+// only by helpers that have come in while it was open. Opening and coming in are a release and an acquire
+// of the state, and so are leaving and the leader's look that finds nobody at work. What the task points to
+// may be called from any thread (`Sync`).
 unsafe impl Sync for Crew {}
 // SAFETY: as above; the pointer is not used but under that rule.
 unsafe impl Send for Crew {}
 
 thread_local! {
-    /// The crew of this thread, and whether it has a task.
+    /// The crew of this thread, and whether the thread is within a piece, or leads.
     static CREW: (Arc<Crew>, Cell<bool>) = (Arc::new(Crew::new()), const { Cell::new(false) });
 }
 
-/// Calls `f(i)` for `i` in `0..n`, on this thread and on others of the pool. A call from within a piece
-/// stays on its thread.
+/// Calls `f(i)` once for each `i` in `0..n`, on this thread and on others of the pool; if one panics, some
+/// may not be called. A call from within a piece stays on its thread.
+///
+/// # Panics
+/// As `f` does, and when there are 2^32 pieces or more.
 pub(crate) fn share(n: usize, f: &(dyn Fn(usize) + Sync)) {
+    assert!(u32::try_from(n).is_ok(), "{n} pieces are too small ones");
+    if n == 0 {
+        return;
+    }
     CREW.with(|(crew, busy)| {
         if busy.replace(true) {
             return (0..n).for_each(f);
@@ -134,7 +146,6 @@ impl Crew {
 
     /// Works through a task with whoever helps. Errs with what a piece panicked with.
     fn lead(self: &Arc<Crew>, n: usize, f: &(dyn Fn(usize) + Sync)) -> std::thread::Result<()> {
-        assert!(u32::try_from(n).is_ok(), "{n} pieces are too small ones");
         let threads = rayon::current_num_threads().min(n);
         self.call_helpers(threads - 1);
         let parts = threads.min(PARTS);
@@ -186,7 +197,8 @@ impl Crew {
     /// Helps with one task after the other, beginning with the same part of each, until there has been
     /// none for a while.
     fn stand_by(&self, part: usize) {
-        let (mut done, mut looks, mut since) = (u64::MAX, 0, Instant::now());
+        let begin = Instant::now();
+        let (mut done, mut looks, mut since) = (u64::MAX, 0, begin);
         loop {
             let state = self.state.load(Ordering::Relaxed);
             if state & OPEN > 0 && state >> 32 != done {
@@ -199,6 +211,9 @@ impl Crew {
                 {
                     self.help(part);
                     (done, looks, since) = (state >> 32, 0, Instant::now());
+                    if since - begin > STAY {
+                        return;
+                    }
                 }
                 continue;
             }
@@ -216,12 +231,26 @@ impl Crew {
             let task = *self.task.get();
             (task, &*task.call)
         };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
-            self.work(part % task.parts, task.parts, f)
-        })) {
-            *self.panic.lock().unwrap_or_else(|e| e.into_inner()) = Some(panic);
+        // Whatever happens, the leader waits for this.
+        let _leaves = Leaves(&self.state);
+        let work = || self.work(part % task.parts, task.parts, f);
+        // A thread may have come while it waited for something within a piece of its own.
+        let was_busy = CREW.with(|(_, busy)| busy.replace(true));
+        let result = catch_unwind(AssertUnwindSafe(work));
+        CREW.with(|(_, busy)| busy.set(was_busy));
+        if let Err(panic) = result {
+            let mut first = self.panic.lock().unwrap_or_else(|e| e.into_inner());
+            first.get_or_insert(panic);
         }
-        self.state.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Says that a helper has left when it is dropped.
+struct Leaves<'a>(&'a AtomicU64);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -10,7 +10,7 @@
 //! thread works through the pieces together with threads of rayon's current pool, which stand by for a
 //! moment between two calls (`crew`). Small work stays on the calling thread.
 //!
-//! **Processors.** The best of AVX-512, AVX2 and portable code is chosen at run time. Matrix
+//! **Processors.** The best of AVX-512, AVX2, NEON and portable code is chosen at run time. Matrix
 //! products, convolutions and dot products use fused multiply-add where there is one and as many
 //! partial sums as a vector has lanes, so their last bits differ between processors. Everything
 //! else gives the same bits everywhere, unless it says otherwise.

@@ -41,7 +41,13 @@ impl<'a> MatRef<'a> {
     pub(crate) fn required_len(&self, rows: usize, cols: usize) -> usize {
         match (rows, cols) {
             (0, _) | (_, 0) => 0,
-            _ => (rows - 1) * self.row_stride + (cols - 1) * self.col_stride + 1,
+            _ => {
+                let down = (rows - 1).checked_mul(self.row_stride);
+                let along = (cols - 1).checked_mul(self.col_stride);
+                let last = down.zip(along).and_then(|(d, a)| d.checked_add(a));
+                let needed = last.and_then(|last| last.checked_add(1));
+                needed.expect("a matrix fits into memory")
+            }
         }
     }
 }
@@ -111,8 +117,8 @@ pub(crate) fn matmul_here(
 
 pub(crate) fn check(m: usize, n: usize, k: usize, a: MatRef<'_>, b: MatRef<'_>, c: &[f32]) {
     assert_eq!(
-        c.len(),
-        m * n,
+        Some(c.len()),
+        m.checked_mul(n),
         "the result of a matrix product must have m * n elements"
     );
     assert!(
@@ -156,7 +162,7 @@ unsafe fn gemm_block(
     // SAFETY: the block starts within `c`, by the contract of this function.
     let c_start = unsafe { c.at(rows.start * n + cols.start) };
     // SAFETY: all three views are in bounds and `c` is ours, by the contract of this function;
-    // strides fit `isize` because the slices exist.
+    // strides by which anything is stepped fit `isize`, because the slices that they step in exist.
     unsafe {
         gemm::gemm(
             rows.len(),

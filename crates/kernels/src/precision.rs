@@ -8,8 +8,9 @@
 //! sums, and costs more than not rounding.
 //!
 //! Which products are rounded follows from their shape, the same on every processor, and no others lose
-//! bits: small ones, depthwise convolutions, those with images of a few pixels and those with a single
-//! channel to sum over would gain nothing.
+//! bits. Small ones would gain nothing, nor would convolutions with one filter a channel, those with images of a
+//! few pixels or a single channel to sum over, 1 x 1 kernels over fewer than 32 channels, and gradients of
+//! weights from a single image.
 
 use crate::conv::{self, ConvShape, paired};
 use crate::matmul::{self, MatRef};

@@ -53,6 +53,7 @@ pub(crate) fn conv(
     y: &mut [f32],
 ) {
     shape.check(x.len(), w.len(), y.len());
+    shape.check_bias(bias);
     direct::forward(lanes, shape, x, w, bias, y);
 }
 

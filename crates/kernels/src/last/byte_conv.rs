@@ -1,4 +1,5 @@
-//! Convolutions and dense layers on bytes: `u8` inputs by `s8` weights, summed in 32 bits, exactly.
+//! Convolutions and dense layers on bytes: `u8` inputs by `s8` weights, summed in 32 bits, exactly up to
+//! [`ByteConvLayer::MOST_TAPS`] products.
 //!
 //! Inputs stand for `(x - zero_point) * scale`, weights for `w * scale` with a scale for each output
 //! channel (Jacob et al. 2018, equations 3 to 7; per channel as in Krishnamoorthi 2018, section 3).
@@ -60,8 +61,8 @@ impl ByteConvLayer {
     /// The halo of `x` holds its zero point.
     ///
     /// # Panics
-    /// If shapes do not fit each other, there are groups, or the halo of `x` is narrower than the
-    /// padding.
+    /// If shapes do not fit each other, there are groups, the halo of `x` is narrower than the
+    /// padding, or a sum has more products than [`ByteConvLayer::MOST_TAPS`].
     pub fn new(
         shape: &ConvShape,
         (weights, scales): (&[i8], &[f32]),
@@ -94,6 +95,7 @@ impl ByteConvLayer {
         let limits = byte_limits(level);
         assert_eq!(weights.len(), shape.w_len(), "weights of a convolution");
         assert_eq!(scales.len(), shape.c_out, "one scale for each channel");
+        assert!(shape.taps() <= Self::MOST_TAPS, "a sum holds its products");
         assert!(
             bias.is_none_or(|b| b.len() == shape.c_out),
             "one bias for each channel"
@@ -140,6 +142,9 @@ impl ByteConvLayer {
         let (x, y) = (row(inputs, pitch), row(outputs, y_pitch));
         ByteConvLayer::new(&shape, weights, bias, (x, scale), y, tile)
     }
+
+    /// Products that a sum of 32 bits holds, whatever the bytes are.
+    pub const MOST_TAPS: usize = (i32::MAX / (255 * 128)) as usize;
 
     /// Bytes that must follow the last image, for taps are read in fours.
     pub const SLACK: usize = 4;

@@ -71,10 +71,10 @@ impl Geometry {
     /// Calls `f` with each row of the batch of results; `len` elements are there to read.
     pub(super) fn rows(&self, len: usize, f: impl Fn(usize) + Send + Sync) {
         assert!(len >= self.x.len(), "the images to convolve are too short");
-        if self.y.is_empty() {
+        let rows = self.y.n * self.y.h;
+        if rows == 0 || self.y.w == 0 || self.y.c == 0 {
             return;
         }
-        let rows = self.y.n * self.y.h;
         let ops = 2 * rows * self.y.w * self.y.c * self.taps.len();
         let rows_each = rows.div_ceil(rows.min((ops >> 18).max(1)));
         parallel::for_each(rows.div_ceil(rows_each), ops, |i| {

@@ -75,8 +75,15 @@ impl ImageShape {
     }
 
     /// Elements of the batch with its halos.
+    ///
+    /// # Panics
+    /// If there are more than memory can have.
     pub fn len(&self) -> usize {
-        self.n * self.image_len()
+        let side = |len: usize, halo: usize| halo.checked_mul(2)?.checked_add(len);
+        let rows = side(self.h, self.halo[0]).and_then(|h| h.checked_mul(self.n));
+        let row = side(self.w, self.halo[1]).and_then(|w| w.checked_mul(self.pitch));
+        let all = rows.zip(row).and_then(|(rows, row)| rows.checked_mul(row));
+        all.expect("images fit into memory")
     }
 
     /// Whether there are no elements.

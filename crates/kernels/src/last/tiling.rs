@@ -207,6 +207,9 @@ impl Tiling {
     /// Calls `f` with the tiles and the panels of each piece of work.
     pub(super) fn pieces(&self, f: impl Fn(Range<usize>, Range<usize>) + Send + Sync) {
         let (tiles, panels) = (self.n_tiles(), self.n_panels());
+        if tiles == 0 || panels == 0 {
+            return;
+        }
         let sums = self.tile.pixels * self.tile.vectors * self.lanes;
         let ops = 2 * tiles * panels * sums * self.taps();
         let (tiles_each, panels_each) = self.piece(tiles, panels, ops);

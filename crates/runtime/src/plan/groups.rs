@@ -14,7 +14,7 @@ use bantam_core::op::{
     Unary,
 };
 use bantam_core::{DType, Graph, Node, Op, Tensor, ValueId};
-use bantam_kernels::last::{Clamp, Scale};
+use bantam_kernels::last::{ByteConvLayer, Clamp, Scale};
 
 /// A layer made of one node or several.
 #[derive(Clone, Debug)]
@@ -350,7 +350,10 @@ pub(super) fn is_layer(facts: &Facts, node: &Node) -> bool {
 fn byte_source(facts: &Facts, node: &Node) -> Option<Bytes> {
     let source = facts.bytes(node.inputs[0])?;
     let (outputs, axis) = weight_axis(facts, node)?;
-    facts.byte_weights(node.inputs[1], outputs, axis)?;
+    let (weights, _) = facts.byte_weights(node.inputs[1], outputs, axis)?;
+    if weights.len() / outputs.max(1) > ByteConvLayer::MOST_TAPS {
+        return None;
+    }
     let rank = facts.shape(source.value)?.len();
     let is_conv = matches!(node.op, Op::Conv(_));
     (is_conv == (rank == 4)).then_some(source)
