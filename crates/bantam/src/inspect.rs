@@ -66,6 +66,17 @@ pub struct Inspection {
     pub graph: String,
 }
 
+impl Inspection {
+    /// Multiply-adds of a sample in words: `at least` so many where those of some layers follow only from
+    /// what they are fed.
+    pub fn macs_in_words(&self, count: impl Fn(u64) -> String) -> String {
+        match self.layers.iter().all(|l| l.macs.is_some()) {
+            true => count(self.macs),
+            false => format!("at least {}", count(self.macs)),
+        }
+    }
+}
+
 /// An input or an output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Port {

@@ -127,12 +127,8 @@ fn about(i: &Inspection) -> Vec<(&'static str, String)> {
         ),
     ));
     if !i.layers.is_empty() {
-        let known = i.layers.iter().all(|l| l.macs.is_some());
-        let least = if known { "" } else { "at least " };
-        about.push((
-            "work",
-            format!("{least}{} multiply-adds a sample", grouped(i.macs)),
-        ));
+        let macs = i.macs_in_words(grouped);
+        about.push(("work", format!("{macs} multiply-adds a sample")));
         about.push(("operators", counts(&i.ops)));
     }
     if let Some(onnx) = &i.onnx {

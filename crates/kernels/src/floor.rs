@@ -26,12 +26,7 @@ pub fn peak_flops() -> f64 {
             2 * S::LANES * sums.len() * ROUNDS
         }
     }
-    let run = || {
-        let start = Instant::now();
-        let ops = dispatch(level(), Chains);
-        ops as f64 / start.elapsed().as_secs_f64()
-    };
-    (0..10).map(|_| run()).fold(0.0, f64::max)
+    best_rate(|| dispatch(level(), Chains))
 }
 
 /// Operations a second of one core on bytes, of which a multiply-add is two: the best of a few loops of
@@ -57,12 +52,16 @@ pub fn peak_byte_ops() -> f64 {
             8 * B::LANES * sums.len() * ROUNDS
         }
     }
-    let run = || {
+    best_rate(|| dispatch_bytes(byte_level(), Chains))
+}
+
+/// What `run` says it did, a second, at best.
+fn best_rate(run: impl Fn() -> usize) -> f64 {
+    let rate = || {
         let start = Instant::now();
-        let ops = dispatch_bytes(byte_level(), Chains);
-        ops as f64 / start.elapsed().as_secs_f64()
+        run() as f64 / start.elapsed().as_secs_f64()
     };
-    (0..10).map(|_| run()).fold(0.0, f64::max)
+    (0..10).map(|_| rate()).fold(0.0, f64::max)
 }
 
 /// Bytes a second at which one core reads memory of `bytes` bytes again and again: the bandwidth of the

@@ -79,7 +79,7 @@ fn about(i: &Inspection) -> String {
         ("Not 0", share(i.nonzero as u64, i.parameters as u64)),
     ];
     if !i.layers.is_empty() {
-        list.push(("Multiply-adds a sample", count(i.macs)));
+        list.push(("Multiply-adds a sample", i.macs_in_words(count)));
         list.push(("Nodes", count(i.layers.len() as u64)));
     }
     if !i.fits.is_empty() {

@@ -57,6 +57,8 @@ pub(super) fn layers(layers: &[Layer]) -> String {
             .fold(0u64, |sum, l| sum.saturating_add(value(l)))
     };
     let (parameters, nonzero) = (sum(|l| l.parameters as u64), sum(|l| l.nonzero as u64));
+    let known = layers.iter().all(|l| l.macs.is_some());
+    let least = if known { "" } else { "at least " };
     rows.push(vec![
         "<b>together</b>".to_owned(),
         String::new(),
@@ -64,7 +66,7 @@ pub(super) fn layers(layers: &[Layer]) -> String {
         count(parameters),
         count(nonzero),
         share(nonzero, parameters),
-        count(sum(|l| l.macs.unwrap_or(0))),
+        format!("{least}{}", count(sum(|l| l.macs.unwrap_or(0)))),
         String::new(),
     ]);
     let heads = [

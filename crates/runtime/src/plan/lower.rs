@@ -1,5 +1,7 @@
 //! From the nodes of a graph to steps: layers packed, images turned channels last and back.
 
+use std::borrow::Cow;
+
 use bantam_core::op::{Binary, Conv, Layout, Op, Pool, PoolKind, Type, Unary};
 use bantam_core::{DType, Graph, Node, Tensor, ValueId};
 use bantam_kernels::Precision;
@@ -629,7 +631,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// Signed bytes `[outputs, …]`, their scales, and bias of a layer of bytes.
-    fn byte_weights(&self, group: &Group) -> (Vec<i8>, Vec<f32>, Option<Vec<f32>>) {
+    fn byte_weights(&self, group: &Group) -> (Vec<i8>, Vec<f32>, Option<Cow<'g, [f32]>>) {
         let node = &self.facts.graph.nodes()[group.node];
         let w = node.inputs[1];
         let (outputs, axis) = weight_axis(self.facts, node).expect("checked by the group");
@@ -646,14 +648,17 @@ impl<'g> Lowering<'g> {
         (weights, scales, bias)
     }
 
-    fn stored_floats(&self, v: ValueId) -> Vec<f32> {
-        let tensor = self.facts.stored(v).expect("weights of a layer are stored");
-        let values = tensor.values::<f32>();
-        values.expect("weights of a layer are floats").to_vec()
+    /// Stored floats as they lie in the graph, or decoded.
+    fn stored_floats(&self, v: ValueId) -> Cow<'g, [f32]> {
+        const FLOATS: &str = "weights of a layer are floats";
+        match self.facts.stored(v).expect("weights of a layer are stored") {
+            Cow::Borrowed(tensor) => Cow::Borrowed(tensor.values().expect(FLOATS)),
+            Cow::Owned(tensor) => Cow::Owned(tensor.values().expect(FLOATS).to_vec()),
+        }
     }
 
     /// Weights `[outputs, …]` and bias of a layer with its batch normalisation.
-    fn folded(&self, group: &Group) -> (Vec<f32>, Option<Vec<f32>>) {
+    fn folded(&self, group: &Group) -> (Cow<'g, [f32]>, Option<Cow<'g, [f32]>>) {
         let node = &self.facts.graph.nodes()[group.node];
         let stored = |v: ValueId| self.stored_floats(v);
         let mut weights = stored(node.inputs[1]);
@@ -666,7 +671,7 @@ impl<'g> Lowering<'g> {
                 .facts
                 .shape(node.inputs[1])
                 .expect("a stored weight has a shape");
-            weights = transpose(&weights, shape[0], shape[1]);
+            weights = transpose(&weights, shape[0], shape[1]).into();
         }
         let bias = node.inputs.get(2).copied().or(group.bias).map(stored);
         let Some(norm) = group.norm else {
@@ -679,11 +684,12 @@ impl<'g> Lowering<'g> {
         let [gamma, beta, mean, var] = [1, 2, 3, 4].map(|i| stored(norm.inputs[i]));
         let scale: Vec<f64> = gamma
             .iter()
-            .zip(&var)
+            .zip(&var[..])
             .map(|(&g, &v)| f64::from(g) / (f64::from(v) + f64::from(op.epsilon)).sqrt())
             .collect();
         let each = weights.len() / scale.len().max(1);
-        for (row, scale) in weights.chunks_exact_mut(each.max(1)).zip(&scale) {
+        let rows = weights.to_mut().chunks_exact_mut(each.max(1));
+        for (row, scale) in rows.zip(&scale) {
             row.iter_mut()
                 .for_each(|w| *w = (f64::from(*w) * scale) as f32);
         }
@@ -691,8 +697,8 @@ impl<'g> Lowering<'g> {
             let b = bias.as_ref().map_or(0.0, |b| f64::from(b[c]));
             ((b - f64::from(mean[c])) * scale[c] + f64::from(beta[c])) as f32
         });
-        let shifted = shifted.collect();
-        (weights, Some(shifted))
+        let shifted = shifted.collect::<Vec<f32>>();
+        (weights, Some(shifted.into()))
     }
 
     fn finish(mut self, inputs: &[Type]) -> Plan {
