@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::open::{Content, Format, Network, OnnxFile, damaged, fitting, open};
 use crate::predict::{PredictOptions, Predictor};
-use crate::results::{Layer, Part};
+use crate::results::{Layer, Part, macs_in_words};
 use crate::watch::Observer;
 use crate::{Error, ErrorKind, Result};
 
@@ -70,10 +70,7 @@ impl Inspection {
     /// Multiply-adds of a sample in words: `at least` so many where those of some layers follow only from
     /// what they are fed.
     pub fn macs_in_words(&self, count: impl Fn(u64) -> String) -> String {
-        match self.layers.iter().all(|l| l.macs.is_some()) {
-            true => count(self.macs),
-            false => format!("at least {}", count(self.macs)),
-        }
+        macs_in_words(&self.layers, self.macs, count)
     }
 }
 

@@ -308,6 +308,15 @@ pub struct Layer {
     pub bits: u8,
 }
 
+/// The multiply-adds of `layers`, `macs` together, in words: `at least` so many where those of some follow
+/// only from what they are fed.
+pub(crate) fn macs_in_words(layers: &[Layer], macs: u64, count: impl Fn(u64) -> String) -> String {
+    match layers.iter().all(|l| l.macs.is_some()) {
+        true => count(macs),
+        false => format!("at least {}", count(macs)),
+    }
+}
+
 /// Counts of weight values in equal bins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {

@@ -361,7 +361,6 @@ fn add(chunk: &Chunk, placers: &Placers, goal: &Goal) -> Result<Added> {
     let labels = goal.labels(target)?;
     let cells: Vec<Cells> = columns.iter().map(Cells::from).collect();
     let sums = placers.sums(&cells);
-    let labelled = labels.iter().filter(|&&l| l != MISSING).count();
     let missing = |column: &ChunkColumn| match column {
         ChunkColumn::Numbers(v) => {
             let both = v.iter().zip(&labels);
@@ -381,9 +380,9 @@ fn add(chunk: &Chunk, placers: &Placers, goal: &Goal) -> Result<Added> {
     let labelled_rows = labels.iter().filter(|&&l| l != MISSING);
     labelled_rows.for_each(|&label| counts[label as usize] += 1);
     Ok(Added {
-        counts,
         missing: columns.iter().map(missing).sum::<usize>() as u64,
-        without_label: (labels.len() - labelled) as u64,
+        without_label: labels.len() as u64 - counts.iter().sum::<u64>(),
+        counts,
         keys: rows.map(|(sum, &label)| pack(sum, label)).collect(),
     })
 }

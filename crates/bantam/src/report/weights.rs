@@ -3,7 +3,7 @@
 use super::bars::{Pair, histograms};
 use super::table;
 use super::text::{NONE, count, counted, name, share};
-use crate::results::{Histogram, Layer, RunResult};
+use crate::results::{Histogram, Layer, RunResult, macs_in_words};
 
 /// Layers drawn without unfolding.
 const MOST_SHOWN: usize = 12;
@@ -57,8 +57,6 @@ pub(super) fn layers(layers: &[Layer]) -> String {
             .fold(0u64, |sum, l| sum.saturating_add(value(l)))
     };
     let (parameters, nonzero) = (sum(|l| l.parameters as u64), sum(|l| l.nonzero as u64));
-    let known = layers.iter().all(|l| l.macs.is_some());
-    let least = if known { "" } else { "at least " };
     rows.push(vec![
         "<b>together</b>".to_owned(),
         String::new(),
@@ -66,7 +64,7 @@ pub(super) fn layers(layers: &[Layer]) -> String {
         count(parameters),
         count(nonzero),
         share(nonzero, parameters),
-        format!("{least}{}", count(sum(|l| l.macs.unwrap_or(0)))),
+        macs_in_words(layers, sum(|l| l.macs.unwrap_or(0)), count),
         String::new(),
     ]);
     let heads = [

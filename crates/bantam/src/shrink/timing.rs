@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bantam_compress::int8::Layer;
+use bantam_compress::int8::{BYTES, EVEN, Layer};
 use bantam_core::{Graph, Tensor};
 use bantam_runtime::{Choices, Executor, Plan};
 
@@ -120,10 +120,6 @@ fn conversion(times: &BTreeMap<String, f64>, value: &str) -> f64 {
     let quantized = times.get(&format!("{value}{BYTES}"));
     divided.unwrap_or(&0.0) + quantized.unwrap_or(&0.0)
 }
-
-/// Ends of the names of steps that `int8` adds.
-const EVEN: &str = ".even";
-const BYTES: &str = ".bytes";
 
 /// Whether bytes take longer than floats, by more than times vary. What was not timed on its own is not.
 fn is_slower(floats: f64, bytes: f64) -> bool {

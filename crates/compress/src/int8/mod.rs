@@ -23,9 +23,12 @@ use bantam_core::{DType, Graph, GraphBuilder, Node, Tensor, ValueId};
 
 pub use equalise::equalise;
 pub use range::{Calibration, Histogram};
-pub use smooth::smooth;
+pub use smooth::{EVEN, smooth};
 
 use crate::Result;
+
+/// What follows the name of a value in that of the step which makes bytes of it.
+pub const BYTES: &str = ".bytes";
 
 /// A layer that can compute in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -387,11 +390,11 @@ impl Writer<'_> {
         ];
         let mut last = id;
         for (role, what) in [
-            (QuantizeRole::Quantize, "bytes"),
-            (QuantizeRole::Dequantize, "numbers"),
+            (QuantizeRole::Quantize, BYTES),
+            (QuantizeRole::Dequantize, ".numbers"),
         ] {
             let op = Op::Quantize(Quantize { role, axis: 1 });
-            let node = self.b.fresh(&format!("{name}.{what}"));
+            let node = self.b.fresh(&format!("{name}{what}"));
             last = self.b.node(&node, op, &[last, inputs[0], inputs[1]]);
         }
         self.new[old.index()] = Some(last);

@@ -13,6 +13,9 @@ use bantam_core::{Graph, GraphBuilder, Node, Op, Tensor, ValueId, Weight};
 use super::{Observed, axis, points, stored};
 use crate::Result;
 
+/// What follows the name of a value in that of the step which evens out its channels.
+pub const EVEN: &str = ".even";
+
 /// The graph with values that dense layers read divided by a factor for each channel, which the weights are
 /// multiplied by, and how many values were. `share` is how much of the range of a value goes to the weights:
 /// 0 is nothing, 1/2 what the paper advises for
@@ -170,7 +173,7 @@ impl Divider<'_> {
         let inverse = Tensor::new::<f32>(&[factor.len()], inverse).expect("one a channel");
         let constant = self.b.fresh(&format!("{name}.inverse"));
         let constant = self.b.constant(&constant, inverse);
-        let product = self.b.fresh(&format!("{name}.even"));
+        let product = self.b.fresh(&format!("{name}{EVEN}"));
         let op = Op::Binary(Binary::Mul);
         let even = self.b.node(&product, op, &[id, constant]);
         self.even.insert(old, even);
