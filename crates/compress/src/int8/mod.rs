@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bantam_core::op::{
     Binary, Cast, Conv, ConvRole, Gather, MatMul, Op, Pool, PoolKind, Quantize, QuantizeRole,
 };
+use bantam_core::pass::Rebuild;
 use bantam_core::{DType, Graph, GraphBuilder, Node, Tensor, ValueId};
 
 pub use equalise::equalise;
@@ -233,9 +234,8 @@ pub fn apply(
     }
     let w = Writer {
         graph,
-        b: GraphBuilder::new(graph.name()),
-        new: vec![None; graph.n_values()],
-        plain: vec![None; graph.n_values()],
+        new: Rebuild::new(graph),
+        numbers: BTreeMap::new(),
         images,
         scales,
         weights: BTreeMap::new(),
@@ -257,11 +257,9 @@ fn scale((low, high): (f32, f32)) -> (f32, u8) {
 
 struct Writer<'g> {
     graph: &'g Graph,
-    b: GraphBuilder,
-    /// What stands for values: numbers of bytes where they go through bytes.
-    new: Vec<Option<ValueId>>,
-    /// The same before they become bytes.
-    plain: Vec<Option<ValueId>>,
+    new: Rebuild<'g>,
+    /// The numbers that bytes stand for, of values that go through bytes.
+    numbers: BTreeMap<ValueId, ValueId>,
     /// Values that whoever reads them is given as numbers of bytes.
     images: BTreeSet<ValueId>,
     scales: BTreeMap<String, (f32, u8)>,
@@ -276,54 +274,29 @@ struct Writer<'g> {
 impl Writer<'_> {
     fn write(mut self) -> Result<Graph> {
         let graph = self.graph;
-        graph.nodes().iter().for_each(|n| self.b.reserve(&n.name));
-        let parameters = graph.parameters().iter();
-        parameters.for_each(|p| self.b.reserve(graph.value_name(p.value)));
-        for i in graph.inputs() {
-            let id = self
-                .b
-                .input(graph.value_name(i.value), i.dtype, i.dims.clone());
-            self.define(i.value, id);
-        }
+        graph
+            .inputs()
+            .iter()
+            .for_each(|i| self.through_bytes(i.value));
         let in_bytes = self.weights_in_bytes();
         for p in graph.parameters() {
-            if in_bytes.contains(&p.value) {
-                continue;
+            if !in_bytes.contains(&p.value) {
+                self.new.parameter(p);
+                self.through_bytes(p.value);
             }
-            let (name, weight) = (graph.value_name(p.value), p.weight.clone());
-            let id = match p.trainable {
-                true => self.b.weight(name, weight),
-                false => self.b.constant(name, weight),
-            };
-            self.define(p.value, id);
         }
         for node in graph.nodes() {
             if is_table(graph, node) && in_bytes.contains(&node.inputs[0]) {
                 let id = self.rows(node);
-                self.define(node.outputs[0], id);
-                continue;
+                self.new.set(node.outputs[0], id);
+            } else {
+                let (op, inputs) = self.node(node, &in_bytes);
+                self.new.emit(node, op, &inputs);
             }
-            let (op, inputs) = self.node(node, &in_bytes);
-            let n = node.outputs.len();
-            let ids = self.b.node_many(&node.name, op, &inputs, n);
-            for (&v, id) in node.outputs.iter().zip(ids) {
-                self.b.rename(id, graph.value_name(v));
-                self.define(v, id);
-            }
+            node.outputs.iter().for_each(|&v| self.through_bytes(v));
         }
         // What the network gives is given as it was, not through bytes.
-        for v in graph.outputs() {
-            let id = self.plain[v.index()].expect("outputs are defined");
-            self.b.output(id);
-        }
-        Ok(self.b.finish_open()?)
-    }
-
-    /// Notes that `id` stands for `old`, and puts it through bytes where it becomes such.
-    fn define(&mut self, old: ValueId, id: ValueId) {
-        self.plain[old.index()] = Some(id);
-        self.new[old.index()] = Some(id);
-        self.through_bytes(old, id);
+        Ok(self.new.finish()?)
     }
 
     /// The operator of a node as it is written, and what it reads.
@@ -340,8 +313,8 @@ impl Writer<'_> {
                 continue;
             }
             let bytes = (i == 0 && chosen) || self.images.contains(v);
-            let of = if bytes { &self.new } else { &self.plain };
-            inputs.push(of[v.index()].expect("nodes are in running order"));
+            let numbers = self.numbers.get(v).filter(|_| bytes);
+            inputs.push(numbers.copied().unwrap_or_else(|| self.new.get(*v)));
         }
         if chosen {
             self.correct(node, &mut inputs);
@@ -373,13 +346,17 @@ impl Writer<'_> {
         chosen.filter(|&v| !read_otherwise(v)).collect()
     }
 
-    fn constant(&mut self, stem: &str, t: Tensor) -> ValueId {
-        let name = self.b.fresh(stem);
-        self.b.constant(&name, t)
+    fn b(&mut self) -> &mut GraphBuilder {
+        &mut self.new.builder
     }
 
-    /// Puts a value that becomes bytes through them: readers see what the bytes stand for.
-    fn through_bytes(&mut self, old: ValueId, id: ValueId) {
+    fn constant(&mut self, stem: &str, t: Tensor) -> ValueId {
+        let name = self.b().fresh(stem);
+        self.b().constant(&name, t)
+    }
+
+    /// Puts a value that has been written through bytes, where it becomes such: readers see what these stand for.
+    fn through_bytes(&mut self, old: ValueId) {
         let name = self.graph.value_name(old);
         let Some(&(scale, zero)) = self.scales.get(name) else {
             return;
@@ -388,16 +365,16 @@ impl Writer<'_> {
             self.constant(&format!("{name}.scale"), Tensor::scalar(scale)),
             self.constant(&format!("{name}.zero"), Tensor::scalar(zero)),
         ];
-        let mut last = id;
+        let mut last = self.new.get(old);
         for (role, what) in [
             (QuantizeRole::Quantize, BYTES),
             (QuantizeRole::Dequantize, ".numbers"),
         ] {
             let op = Op::Quantize(Quantize { role, axis: 1 });
-            let node = self.b.fresh(&format!("{name}{what}"));
-            last = self.b.node(&node, op, &[last, inputs[0], inputs[1]]);
+            let node = self.b().fresh(&format!("{name}{what}"));
+            last = self.b().node(&node, op, &[last, inputs[0], inputs[1]]);
         }
-        self.new[old.index()] = Some(last);
+        self.numbers.insert(old, last);
     }
 
     /// What the weights of a layer, as bytes, stand for, and whether they are turned: matrices are stored
@@ -419,18 +396,18 @@ impl Writer<'_> {
         let scales = Tensor::new::<f32>(&[n], scales).expect("as many as channels");
         // The name is free, unless the weight is there the other way round.
         let name = match self.weights.contains_key(&(node.inputs[1], !turned)) {
-            true => self.b.fresh(name),
+            true => self.b().fresh(name),
             false => name.to_owned(),
         };
         let inputs = [
-            self.b.constant(&name, q),
+            self.b().constant(&name, q),
             self.constant(&format!("{name}.scale"), scales),
             self.constant(&format!("{name}.zero"), Tensor::zeros(DType::I8, &[n])),
         ];
         let (role, axis) = (QuantizeRole::Dequantize, axis as i64);
-        let numbers = self.b.fresh(&format!("{name}.numbers"));
+        let numbers = self.b().fresh(&format!("{name}.numbers"));
         let op = Op::Quantize(Quantize { role, axis });
-        let id = self.b.node(&numbers, op, &inputs);
+        let id = self.b().node(&numbers, op, &inputs);
         self.weights.insert(key, id);
         (id, turned)
     }
@@ -438,7 +415,7 @@ impl Writer<'_> {
     /// Rows of a table in bytes, as numbers: bytes and scales are picked alike.
     fn rows(&mut self, node: &Node) -> ValueId {
         let (table, name) = (node.inputs[0], &node.name);
-        let indices = self.plain[node.inputs[1].index()].expect("nodes are in running order");
+        let indices = self.new.get(node.inputs[1]);
         let of = self.graph.value_name(table);
         let key = (table, false);
         let scale = format!("{of}.scale");
@@ -449,22 +426,19 @@ impl Writer<'_> {
                 let (q, scales) = bytes(&weight, 0);
                 let shape = [scales.len(), 1];
                 let scales = Tensor::new::<f32>(&shape, scales).expect("one for each row");
-                let ids = (self.b.constant(of, q), self.constant(&scale, scales));
+                let ids = (self.b().constant(of, q), self.constant(&scale, scales));
                 self.weights.insert(key, ids.0);
                 self.weights.insert((table, true), ids.1);
                 ids
             }
         };
-        let names = ["bytes", "numbers", "scale"].map(|w| self.b.fresh(&format!("{name}.{w}")));
+        let names = ["bytes", "numbers", "scale"].map(|w| self.b().fresh(&format!("{name}.{w}")));
         let pick = || node.op.clone();
-        let q = self.b.node(&names[0], pick(), &[q, indices]);
-        let q = self
-            .b
-            .node(&names[1], Op::Cast(Cast { to: DType::F32 }), &[q]);
-        let scales = self.b.node(&names[2], pick(), &[scales, indices]);
-        let id = self.b.node(name, Op::Binary(Binary::Mul), &[q, scales]);
-        self.b.rename(id, self.graph.value_name(node.outputs[0]));
-        id
+        let q = self.b().node(&names[0], pick(), &[q, indices]);
+        let cast = Op::Cast(Cast { to: DType::F32 });
+        let q = self.b().node(&names[1], cast, &[q]);
+        let scales = self.b().node(&names[2], pick(), &[scales, indices]);
+        self.b().node(name, Op::Binary(Binary::Mul), &[q, scales])
     }
 
     /// Gives a layer a bias that takes up what rounding its weights does to the mean of its outputs; of a

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bantam_core::op::Binary;
-use bantam_core::{Graph, GraphBuilder, Node, Op, Tensor, ValueId, Weight};
+use bantam_core::pass::Rebuild;
+use bantam_core::{Graph, Node, Op, Tensor, ValueId, Weight};
 
 use super::{Observed, axis, points, stored};
 use crate::Result;
@@ -48,8 +49,7 @@ pub fn smooth(
     let divider = Divider {
         graph: &graph,
         factors: &factors,
-        b: GraphBuilder::new(graph.name()),
-        new: vec![None; graph.n_values()],
+        new: Rebuild::new(&graph),
         even: BTreeMap::new(),
     };
     Ok((divider.write()?, factors.len()))
@@ -116,8 +116,7 @@ fn scaled(graph: &Graph, layer: &Node, factor: &[f32]) -> Tensor {
 struct Divider<'g> {
     graph: &'g Graph,
     factors: &'g BTreeMap<ValueId, Vec<f32>>,
-    b: GraphBuilder,
-    new: Vec<Option<ValueId>>,
+    new: Rebuild<'g>,
     /// Values that were divided.
     even: BTreeMap<ValueId, ValueId>,
 }
@@ -125,57 +124,37 @@ struct Divider<'g> {
 impl Divider<'_> {
     fn write(mut self) -> Result<Graph> {
         let graph = self.graph;
-        graph.nodes().iter().for_each(|n| self.b.reserve(&n.name));
-        let parameters = graph.parameters().iter();
-        parameters.for_each(|p| self.b.reserve(graph.value_name(p.value)));
-        for i in graph.inputs() {
-            let name = graph.value_name(i.value);
-            let id = self.b.input(name, i.dtype, i.dims.clone());
-            self.define(i.value, id);
-        }
+        graph.inputs().iter().for_each(|i| self.divide(i.value));
         for p in graph.parameters() {
-            let (name, weight) = (graph.value_name(p.value), p.weight.clone());
-            let id = match p.trainable {
-                true => self.b.weight(name, weight),
-                false => self.b.constant(name, weight),
-            };
-            self.define(p.value, id);
+            self.new.parameter(p);
+            self.divide(p.value);
         }
         for node in graph.nodes() {
             let layer = axis(graph, node).is_some();
-            let read = |(i, v): (usize, &ValueId)| match self.even.get(v) {
+            let read = |(i, &v): (usize, &ValueId)| match self.even.get(&v) {
                 Some(&even) if layer && i == 0 => even,
-                _ => self.new[v.index()].expect("nodes are in running order"),
+                _ => self.new.get(v),
             };
             let inputs: Vec<ValueId> = node.inputs.iter().enumerate().map(read).collect();
-            let n = node.outputs.len();
-            let ids = self.b.node_many(&node.name, node.op.clone(), &inputs, n);
-            for (&v, id) in node.outputs.iter().zip(ids) {
-                self.b.rename(id, graph.value_name(v));
-                self.define(v, id);
-            }
+            self.new.emit(node, node.op.clone(), &inputs);
+            node.outputs.iter().for_each(|&v| self.divide(v));
         }
-        for v in graph.outputs() {
-            let id = self.new[v.index()].expect("outputs are defined");
-            self.b.output(id);
-        }
-        Ok(self.b.finish_open()?)
+        Ok(self.new.finish()?)
     }
 
-    /// Notes that `id` stands for `old`, and divides it where that is wanted.
-    fn define(&mut self, old: ValueId, id: ValueId) {
-        self.new[old.index()] = Some(id);
+    /// Divides a value that has been written, where that is wanted.
+    fn divide(&mut self, old: ValueId) {
         let Some(factor) = self.factors.get(&old) else {
             return;
         };
         let name = self.graph.value_name(old);
         let inverse = factor.iter().map(|s| 1.0 / s).collect();
         let inverse = Tensor::new::<f32>(&[factor.len()], inverse).expect("one a channel");
-        let constant = self.b.fresh(&format!("{name}.inverse"));
-        let constant = self.b.constant(&constant, inverse);
-        let product = self.b.fresh(&format!("{name}{EVEN}"));
-        let op = Op::Binary(Binary::Mul);
-        let even = self.b.node(&product, op, &[id, constant]);
+        let (id, b) = (self.new.get(old), &mut self.new.builder);
+        let constant = b.fresh(&format!("{name}.inverse"));
+        let constant = b.constant(&constant, inverse);
+        let product = b.fresh(&format!("{name}{EVEN}"));
+        let even = b.node(&product, Op::Binary(Binary::Mul), &[id, constant]);
         self.even.insert(old, even);
     }
 }

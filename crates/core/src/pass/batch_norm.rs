@@ -99,10 +99,10 @@ fn fold(r: &mut Rebuild, layer: &Node, norm: &Node) -> Result<()> {
             .any(|p| p.value == v && p.trainable)
     };
     let mut declare = |stem: String, t: Tensor| {
-        let name = r.b.fresh(&stem);
+        let name = r.builder.fresh(&stem);
         match trainable(layer.inputs[1]) {
-            true => r.b.weight(&name, t),
-            false => r.b.constant(&name, t),
+            true => r.builder.weight(&name, t),
+            false => r.builder.constant(&name, t),
         }
     };
     let weight_name = graph.value_name(layer.inputs[1]);

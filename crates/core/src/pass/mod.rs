@@ -37,27 +37,36 @@ pub fn simplify(graph: &Graph) -> Result<Graph> {
     }
 }
 
-/// A graph being built from another: which new value stands for each old one.
-struct Rebuild<'g> {
+/// A graph being built from another, value by value: which new one stands for each old one.
+///
+/// Begin with the inputs ([`Rebuild::new`]), write parameters before the nodes that read them, nodes in their
+/// order, [`finish`](Rebuild::finish).
+#[derive(Debug)]
+pub struct Rebuild<'g> {
     graph: &'g Graph,
-    b: GraphBuilder,
+    /// Where the new graph is built, for what the old one does not have.
+    pub builder: GraphBuilder,
     new: Vec<Option<ValueId>>,
 }
 
 impl<'g> Rebuild<'g> {
-    /// Declares the inputs; parameters follow when they are first read, or all at once.
-    fn new(graph: &'g Graph) -> Rebuild<'g> {
+    /// Declares the inputs of `graph`, and keeps its names from being given to anything else.
+    pub fn new(graph: &'g Graph) -> Rebuild<'g> {
         let mut b = GraphBuilder::new(graph.name());
         let mut new = vec![None; graph.n_values()];
         for i in graph.inputs() {
             let id = b.input(graph.value_name(i.value), i.dtype, i.dims.clone());
             new[i.value.index()] = Some(id);
         }
-        // Names of values that stay must not be taken by new ones.
         for i in 0..graph.n_values() {
             b.reserve(graph.value_name_at(i));
         }
-        Rebuild { graph, b, new }
+        graph.nodes().iter().for_each(|n| b.reserve(&n.name));
+        Rebuild {
+            graph,
+            builder: b,
+            new,
+        }
     }
 
     /// Declares the parameters that `needed` says are read.
@@ -69,42 +78,55 @@ impl<'g> Rebuild<'g> {
         }
     }
 
-    fn parameter(&mut self, p: &Parameter) {
+    /// Declares a parameter as it is.
+    pub fn parameter(&mut self, p: &Parameter) {
         let name = self.graph.value_name(p.value);
         let id = match p.trainable {
-            true => self.b.weight(name, p.weight.clone()),
-            false => self.b.constant(name, p.weight.clone()),
+            true => self.builder.weight(name, p.weight.clone()),
+            false => self.builder.constant(name, p.weight.clone()),
         };
         self.new[p.value.index()] = Some(id);
     }
 
-    fn get(&self, old: ValueId) -> ValueId {
+    /// What stands for a value.
+    ///
+    /// # Panics
+    /// If nothing does yet.
+    pub fn get(&self, old: ValueId) -> ValueId {
         self.new[old.index()].expect("nodes are in running order")
     }
 
+    /// Makes a value of the new graph stand for one of the old.
+    pub fn set(&mut self, old: ValueId, new: ValueId) {
+        self.new[old.index()] = Some(new);
+    }
+
     /// Copies a node.
-    fn copy(&mut self, node: &Node) {
+    pub fn copy(&mut self, node: &Node) {
         let inputs: Vec<ValueId> = node.inputs.iter().map(|&v| self.get(v)).collect();
         self.emit(node, node.op.clone(), &inputs);
     }
 
-    /// Puts `op` in the place of `node`.
-    fn emit(&mut self, node: &Node, op: crate::Op, inputs: &[ValueId]) {
+    /// Puts `op`, which reads `inputs` of the new graph, in the place of `node`.
+    pub fn emit(&mut self, node: &Node, op: crate::Op, inputs: &[ValueId]) {
         let outputs = match node.outputs.len() {
-            1 => vec![self.b.node(&node.name, op, inputs)],
-            n => self.b.node_many(&node.name, op, inputs, n),
+            1 => vec![self.builder.node(&node.name, op, inputs)],
+            n => self.builder.node_many(&node.name, op, inputs, n),
         };
         for (old, new) in node.outputs.iter().zip(outputs) {
             self.new[old.index()] = Some(new);
         }
     }
 
-    fn finish(mut self) -> Result<Graph> {
+    /// The new graph, with the outputs of the old one. Its `If`s and `Loop`s may read what they are in.
+    ///
+    /// Errs when it is not valid.
+    pub fn finish(mut self) -> Result<Graph> {
         for &v in self.graph.outputs() {
             let v = self.get(v);
-            self.b.output(v);
+            self.builder.output(v);
         }
-        self.b.finish_open()
+        self.builder.finish_open()
     }
 }
 

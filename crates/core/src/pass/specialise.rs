@@ -42,9 +42,9 @@ fn rewrite(graph: &Graph, inputs: Option<&[Type]>) -> Result<Graph> {
     let graph_outputs: Vec<ValueId> = graph.outputs().to_vec();
     for v in graph_outputs {
         let id = w.id(v);
-        w.r.b.output(id);
+        w.r.builder.output(id);
     }
-    w.r.b.finish_open()
+    w.r.builder.finish_open()
 }
 
 /// What stands between stored integers and the layer that computes with them: it stays, for whoever
@@ -64,11 +64,14 @@ struct Writer<'g> {
 impl Writer<'_> {
     fn fix_inputs(&mut self, types: &[Type]) {
         let graph = self.r.graph;
-        self.r.b = crate::GraphBuilder::new(graph.name());
-        (0..graph.n_values()).for_each(|i| self.r.b.reserve(graph.value_name_at(i)));
+        self.r.builder = crate::GraphBuilder::new(graph.name());
+        (0..graph.n_values()).for_each(|i| self.r.builder.reserve(graph.value_name_at(i)));
         for (i, t) in graph.inputs().iter().zip(types) {
             let dims = t.shape.iter().map(|&d| Dim::Fixed(d)).collect();
-            let id = self.r.b.input(graph.value_name(i.value), t.dtype, dims);
+            let id = self
+                .r
+                .builder
+                .input(graph.value_name(i.value), t.dtype, dims);
             self.r.new[i.value.index()] = Some(id);
         }
     }
@@ -82,12 +85,12 @@ impl Writer<'_> {
         let name = graph.value_name(old);
         let parameter = graph.parameters().iter().find(|p| p.value == old);
         let id = match parameter {
-            Some(p) if p.trainable => self.r.b.weight(name, p.weight.clone()),
-            Some(p) => self.r.b.constant(name, p.weight.clone()),
+            Some(p) if p.trainable => self.r.builder.weight(name, p.weight.clone()),
+            Some(p) => self.r.builder.constant(name, p.weight.clone()),
             None => {
                 let value = self.state.values[old.index()].as_deref();
                 let value: Tensor = value.expect("nodes are in running order").clone();
-                self.r.b.constant(name, value)
+                self.r.builder.constant(name, value)
             }
         };
         self.r.new[old.index()] = Some(id);
@@ -138,8 +141,8 @@ impl Writer<'_> {
                 let (last, before) = ops.split_last().expect("a chain has an operator");
                 let mut inputs = inputs;
                 for (i, (op, _)) in before.iter().enumerate() {
-                    let name = self.r.b.fresh(&format!("{}.{i}", node.name));
-                    inputs = vec![self.r.b.node(&name, op.clone(), &inputs)];
+                    let name = self.r.builder.fresh(&format!("{}.{i}", node.name));
+                    inputs = vec![self.r.builder.node(&name, op.clone(), &inputs)];
                 }
                 self.emit(node, last.0.clone(), last.1.len(), &inputs);
                 let n = node.outputs.len();
@@ -172,8 +175,8 @@ impl Writer<'_> {
     /// Adds `op`, which has `n` outputs, in the place of `node`, which may have fewer.
     fn emit(&mut self, node: &Node, op: Op, n: usize, inputs: &[ValueId]) {
         let outputs = match n {
-            1 => vec![self.r.b.node(&node.name, op, inputs)],
-            n => self.r.b.node_many(&node.name, op, inputs, n),
+            1 => vec![self.r.builder.node(&node.name, op, inputs)],
+            n => self.r.builder.node_many(&node.name, op, inputs, n),
         };
         for (old, new) in node.outputs.iter().zip(outputs) {
             self.r.new[old.index()] = Some(new);
@@ -198,19 +201,22 @@ impl Writer<'_> {
         }
         let stem = |name: &str| format!("{}.{name}", node.name);
         for p in branch.parameters() {
-            let name = self.r.b.fresh(&stem(branch.value_name(p.value)));
-            ids[p.value.index()] = Some(self.r.b.constant(&name, p.weight.clone()));
+            let name = self.r.builder.fresh(&stem(branch.value_name(p.value)));
+            ids[p.value.index()] = Some(self.r.builder.constant(&name, p.weight.clone()));
         }
         for inner in branch.nodes() {
-            let name = self.r.b.fresh(&stem(&inner.name));
+            let name = self.r.builder.fresh(&stem(&inner.name));
             let inputs: Vec<ValueId> = inner
                 .inputs
                 .iter()
                 .map(|v| ids[v.index()].expect("in running order"))
                 .collect();
             let outputs = match inner.outputs.len() {
-                1 => vec![self.r.b.node(&name, inner.op.clone(), &inputs)],
-                n => self.r.b.node_many(&name, inner.op.clone(), &inputs, n),
+                1 => vec![self.r.builder.node(&name, inner.op.clone(), &inputs)],
+                n => self
+                    .r
+                    .builder
+                    .node_many(&name, inner.op.clone(), &inputs, n),
             };
             for (v, id) in inner.outputs.iter().zip(outputs) {
                 ids[v.index()] = Some(id);
@@ -225,9 +231,9 @@ impl Writer<'_> {
             // The name of the output stays.
             let name = match node.outputs.len() {
                 1 => node.name.clone(),
-                _ => self.r.b.fresh(&format!("{}.{i}", node.name)),
+                _ => self.r.builder.fresh(&format!("{}.{i}", node.name)),
             };
-            self.r.new[old.index()] = Some(self.r.b.node(&name, Op::identity(), &[id]));
+            self.r.new[old.index()] = Some(self.r.builder.node(&name, Op::identity(), &[id]));
             if let Some(types) = &inferred {
                 self.state.types[old.index()] = types[inner.index()].clone();
             }
