@@ -31,7 +31,7 @@ impl Graph {
         if let Some(inputs) = inputs {
             self.check_inputs(inputs)?;
         }
-        let mut state = State::new(self, inputs, BUDGET);
+        let mut state = State::new(self, inputs, BUDGET, |_| true);
         let mut costs = Vec::with_capacity(self.nodes().len());
         for node in self.nodes() {
             let known: Vec<_> = node.inputs.iter().map(|v| state.known(v.index())).collect();
@@ -173,8 +173,14 @@ pub(crate) struct State<'g> {
 }
 
 impl<'g> State<'g> {
-    /// The start: input types if they are given, and parameters of at most `budget` elements.
-    pub(crate) fn new(graph: &'g Graph, inputs: Option<&[Type]>, budget: usize) -> State<'g> {
+    /// The start: input types if they are given, and those parameters of at most `budget` elements that
+    /// are asked for, by [`ValueId::index`](crate::ValueId::index).
+    pub(crate) fn new(
+        graph: &'g Graph,
+        inputs: Option<&[Type]>,
+        budget: usize,
+        asked: impl Fn(usize) -> bool,
+    ) -> State<'g> {
         let mut state = State {
             types: vec![None; graph.n_values()],
             values: vec![None; graph.n_values()],
@@ -185,7 +191,7 @@ impl<'g> State<'g> {
         for p in graph.parameters() {
             let i = p.value.index();
             state.types[i] = Some(Type::new(p.weight.dtype(), p.weight.shape()));
-            if p.weight.len() <= budget {
+            if p.weight.len() <= budget && asked(i) {
                 state.values[i] = Some(p.weight.tensor());
             }
         }

@@ -7,7 +7,11 @@ use crate::simd::vectorize;
 use crate::softmax::{exponentials, log_sum_exp};
 
 /// Rows in one task.
-const ROWS: usize = 128;
+const ROWS: usize = 32;
+
+/// Cost of an element beside that of an addition: most rows are shorter than some vectors, so exponentials
+/// come one by one.
+const OPS_EACH: usize = 128;
 
 /// Mean over the rows of `-sum(t log softmax(x))`, in nats; 0 for an empty batch.
 ///
@@ -21,7 +25,7 @@ pub fn cross_entropy(n: usize, c: usize, logits: &[f32], labels: &[i64], smoothi
     if n == 0 {
         return 0.0;
     }
-    let sums = parallel::map(n.div_ceil(ROWS), 8 * n * c, |i| {
+    let sums = parallel::map(n.div_ceil(ROWS), OPS_EACH * n * c, |i| {
         let rows = i * ROWS..n.min((i + 1) * ROWS);
         let logits = logits[rows.start * c..rows.end * c].chunks_exact(c);
         vectorize(
@@ -68,7 +72,7 @@ pub fn cross_entropy_grad(
     }
     let scale = scale / n as f32;
     let (everyone, label_too) = (scale * smoothing / c as f32, scale * (1.0 - smoothing));
-    parallel::for_each_chunk(dlogits, ROWS * c, 8 * n * c, |i, dlogits| {
+    parallel::for_each_chunk(dlogits, ROWS * c, OPS_EACH * n * c, |i, dlogits| {
         let logits = logits[i * ROWS * c..].chunks_exact(c);
         let labels = &labels[i * ROWS..];
         vectorize(

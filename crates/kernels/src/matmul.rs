@@ -52,9 +52,18 @@ impl<'a> MatRef<'a> {
     }
 }
 
-/// Operations in one block of a product: about a tenth of a millisecond, enough that packing the
+/// Operations in one block of a large product: about a tenth of a millisecond, enough that packing the
 /// operand which every block reads costs little.
 const BLOCK_OPS: usize = 1 << 24;
+
+/// Blocks of a product of a few such blocks, or less: as many as share out evenly.
+const FEW: usize = 4;
+
+/// Columns of a block end with a vector, and rows with those that are multiplied together.
+const UNITS: [usize; 2] = [12, 16];
+
+/// Least columns of a block of a product that has more rows.
+const NARROWEST: usize = 48;
 
 /// `c = a b`, or `c += a b` if `accumulate`.
 ///
@@ -83,21 +92,25 @@ pub fn matmul(
     }
     let ops = 2 * m * n * k;
     let c = SharedMut::new(c);
-    if m >= n {
-        let rows = block_len(m, 2 * n * k, 8);
-        parallel::for_each(m.div_ceil(rows), ops, |i| {
-            let start = i * rows;
-            // SAFETY: lengths were checked above; blocks of rows do not overlap.
-            unsafe { gemm_block(start..m.min(start + rows), 0..n, n, k, a, b, c, accumulate) }
-        });
+    let blocks = n_blocks(ops);
+    // Each block of rows would pack the right operand anew where that is turned.
+    let by_columns = n > m || (b.col_stride != 1 && n >= blocks * NARROWEST);
+    let (len, unit) = if by_columns {
+        (n, UNITS[1])
     } else {
-        let cols = block_len(n, 2 * m * k, 48);
-        parallel::for_each(n.div_ceil(cols), ops, |i| {
-            let start = i * cols;
-            // SAFETY: lengths were checked above; blocks of columns do not overlap.
-            unsafe { gemm_block(0..m, start..n.min(start + cols), n, k, a, b, c, accumulate) }
-        });
-    }
+        (m, UNITS[0])
+    };
+    let blocks = blocks.min(len.div_ceil(unit));
+    parallel::for_each(blocks, ops, |i| {
+        let part = block(len, blocks, i, unit);
+        let (rows, cols) = if by_columns {
+            (0..m, part)
+        } else {
+            (part, 0..n)
+        };
+        // SAFETY: lengths were checked above; blocks do not overlap.
+        unsafe { gemm_block(rows, cols, n, k, a, b, c, accumulate) }
+    });
 }
 
 /// As [`matmul`], in one piece on the calling thread, for callers that cut the work themselves.
@@ -131,11 +144,23 @@ pub(crate) fn check(m: usize, n: usize, k: usize, a: MatRef<'_>, b: MatRef<'_>, 
     );
 }
 
-/// How much of a side of `len` goes into one block, a multiple of `unit`, if one element of it
-/// costs `ops_each`; blocks are of about equal length.
-pub(crate) fn block_len(len: usize, ops_each: usize, unit: usize) -> usize {
-    let n_blocks = (len.saturating_mul(ops_each) / BLOCK_OPS).max(1);
-    len.div_ceil(n_blocks).next_multiple_of(unit)
+/// Into how many blocks a product of so many operations is cut.
+pub(crate) fn n_blocks(ops: usize) -> usize {
+    match ops / BLOCK_OPS {
+        n @ FEW.. => n.next_multiple_of(FEW),
+        _ if ops >= BLOCK_OPS / 2 => FEW,
+        _ if ops >= BLOCK_OPS / 4 => 2,
+        _ => 1,
+    }
+}
+
+/// Block `i` of the `n` of about equal length that `0..len` is cut into at multiples of `unit`.
+fn block(len: usize, n: usize, i: usize, unit: usize) -> std::ops::Range<usize> {
+    let cut = |i: usize| match i == n {
+        true => len,
+        false => (i * len / n + unit / 2) / unit * unit,
+    };
+    cut(i).min(len)..cut(i + 1).min(len)
 }
 
 /// One single-threaded product: the part `rows` by `cols` of the result `[_, n]`.
@@ -157,6 +182,9 @@ unsafe fn gemm_block(
     c: SharedMut,
     accumulate: bool,
 ) {
+    if rows.is_empty() || cols.is_empty() {
+        return;
+    }
     let a_start = &a.data[rows.start * a.row_stride..];
     let b_start = &b.data[cols.start * b.col_stride..];
     // SAFETY: the block starts within `c`, by the contract of this function.
@@ -372,6 +400,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Every element is in one block, and two threads get about the same.
+    #[test]
+    fn blocks_are_even() {
+        for len in [1usize, 7, 16, 100, 128, 300, 784, 785, 4096] {
+            for unit in UNITS {
+                for n in [1, 2, 4, 8, 32] {
+                    let n = n.min(len.div_ceil(unit));
+                    let cuts: Vec<_> = (0..n).map(|i| block(len, n, i, unit)).collect();
+                    let name = format!("{len} {unit} {n}: {cuts:?}");
+                    assert_eq!((cuts[0].start, cuts[n - 1].end), (0, len), "{name}");
+                    assert!(cuts.windows(2).all(|c| c[0].end == c[1].start), "{name}");
+                    let half = cuts[n.div_ceil(2) - 1].end;
+                    let fair = n % 2 == 1 || half.abs_diff(len - half) <= 2 * unit;
+                    assert!(fair, "{name}");
+                }
+            }
+        }
+        let counts = [1 << 10, 1 << 22, 1 << 23, 60 << 20, 102 << 20, 1 << 30].map(n_blocks);
+        assert_eq!(counts, [1, 2, 4, 4, 8, 64]);
     }
 
     #[test]

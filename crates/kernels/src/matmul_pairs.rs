@@ -45,7 +45,8 @@ pub(crate) fn matmul(
         let (left, right) = packed.split_at_mut(left_len);
         let left = pack_left(lanes, a, [m, k], left);
         let right = pack_right(lanes, b, [k, n], right);
-        let rows = matmul::block_len(m, 2 * n * k, simd::widths(lanes.level()).tile[0]);
+        let rows = m.div_ceil(matmul::n_blocks(2 * m * n * k));
+        let rows = rows.next_multiple_of(simd::widths(lanes.level()).tile[0]);
         parallel::for_each_chunk(c, rows * n, 2 * m * n * k, |i, c| {
             multiply(lanes, left.below(i * rows), right, c, accumulate);
         });

@@ -84,6 +84,20 @@ impl Executor {
         })
     }
 
+    /// Values of output `i` of the last run, row-major; none where an input is handed on, which the
+    /// executor does not keep.
+    ///
+    /// # Panics
+    /// When the output holds another type than `T`.
+    pub fn last_output<T: Element>(&self, i: usize) -> Option<&[T]> {
+        let is_kept = !matches!(self.plan.outputs[i].0, Place::Input(_));
+        let outputs = Outputs {
+            executor: self,
+            inputs: &[],
+        };
+        is_kept.then(|| outputs.values(i))
+    }
+
     /// Runs the steps on the elements of a batch from `first` on.
     pub(crate) fn run_from(&mut self, first: usize, inputs: &[&Tensor]) -> Result<()> {
         self.first = first;
@@ -396,6 +410,11 @@ impl<'a> Outputs<'a> {
         let data = T::slice(self.executor.data(self.inputs, place));
         let len = self.shape(i).iter().product();
         &data.expect("the type of an output is asked for as declared")[..len]
+    }
+
+    /// Whether output `i` is an input handed on.
+    pub fn is_input(&self, i: usize) -> bool {
+        matches!(self.executor.plan.outputs[i].0, Place::Input(_))
     }
 
     /// A copy of output `i`.

@@ -496,3 +496,26 @@ fn a_profile_has_a_time_for_each_step() {
     );
     assert!(steps.iter().map(|s| s.macs).sum::<u64>() > 0);
 }
+
+/// Outputs can still be read when the inputs are gone, but for an input that is handed on.
+#[test]
+fn outputs_stay_with_the_executor() {
+    let mut net = Net::new("kept", &[3]);
+    let x = net.last;
+    let rectify = Op::Unary(Unary::new(UnaryKind::Relu));
+    let relu = net.then(rectify, &[]).last;
+    let same = net.b.node("same", Op::identity(), &[x]);
+    net.b.output(relu);
+    net.b.output(same);
+    let graph = net.b.finish().unwrap();
+    let mut executor = Executor::new(Plan::for_batch(&graph, 2).unwrap());
+    let input = Tensor::new(&[2, 3], vec![1.0f32, -2.0, 3.0, -4.0, 5.0, -6.0]).unwrap();
+    let inputs = [&input];
+    let outputs = executor.run(&inputs).unwrap();
+    assert_eq!([0, 1].map(|i| outputs.is_input(i)), [false, true]);
+    assert_eq!(outputs.values::<f32>(1), input.values::<f32>().unwrap());
+    drop(input);
+    let kept = executor.last_output::<f32>(0);
+    assert_eq!(kept, Some(&[1.0, 0.0, 3.0, 0.0, 5.0, 0.0][..]));
+    assert_eq!(executor.last_output::<f32>(1), None);
+}

@@ -8,7 +8,7 @@ use bantam_runtime::{Executor, Memory, Plan, Precision};
 
 use crate::evaluate::{Evaluation, evaluate};
 use crate::loss_scale::LossScale;
-use crate::optimizer::{Optimizer, Slots, Update};
+use crate::optimizer::{Optimizer, Slots, Update, clip};
 use crate::schedule::Schedule;
 use crate::training::TrainingGraph;
 use crate::{Error, ErrorKind, Params, Result};
@@ -245,6 +245,7 @@ struct Run<'a> {
     /// Buffers used again by every step.
     x: Vec<f32>,
     targets: Targets,
+    /// Copies of the gradients, where they are changed before the update.
     gradients: Vec<Vec<f32>>,
 }
 
@@ -380,9 +381,17 @@ impl<'a> Run<'a> {
         );
         let outputs = self.executor.run(&inputs)?;
         let loss = outputs.values::<f32>(0)[0];
-        for (i, g) in self.gradients.iter_mut().enumerate() {
-            g.clear();
-            g.extend_from_slice(outputs.values(self.form.first_gradient() + i));
+        let first = self.form.first_gradient();
+        let clip_norm = self.config.clip_norm as f32;
+        // Else the gradients are read where the executor has them.
+        let copied = self.form.has_scale
+            || clip_norm > 0.0
+            || (0..self.gradients.len()).any(|i| outputs.is_input(first + i));
+        if copied {
+            for (i, g) in self.gradients.iter_mut().enumerate() {
+                g.clear();
+                g.extend_from_slice(outputs.values(first + i));
+            }
         }
         let batch_statistics: Vec<Vec<f32>> = (0..self.form.statistics.len())
             .map(|i| outputs.values::<f32>(2 + i).to_vec())
@@ -394,17 +403,25 @@ impl<'a> Run<'a> {
             return Ok(loss);
         }
         self.move_statistics(&batch_statistics, rows.len())?;
+        if clip_norm > 0.0 {
+            let names = &self.form.parameters;
+            clip(clip_norm, names, &self.masks, &mut self.gradients);
+        }
+        let gradient = |i: usize| match copied {
+            true => self.gradients[i].as_slice(),
+            false => self.executor.last_output(first + i).expect("no input"),
+        };
+        let gradients: Vec<&[f32]> = (0..self.gradients.len()).map(gradient).collect();
         self.state.step += 1;
         let update = Update {
             optimizer: &self.config.optimizer,
             learning_rate,
             weight_decay: self.config.weight_decay as f32,
-            clip_norm: self.config.clip_norm as f32,
             t: self.state.step,
             masks: &self.masks,
         };
         let State { params, slots, .. } = &mut self.state;
-        update.apply(&self.form.parameters, &mut self.gradients, params, slots)?;
+        update.apply(&self.form.parameters, &gradients, params, slots)?;
         Ok(loss)
     }
 

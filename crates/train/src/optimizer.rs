@@ -60,8 +60,6 @@ pub(crate) struct Update<'a> {
     pub(crate) learning_rate: f32,
     /// On weights of two or more axes; biases and normalisation are left alone.
     pub(crate) weight_decay: f32,
-    /// Largest norm of all gradients together, or 0 for no limit.
-    pub(crate) clip_norm: f32,
     /// Number of this update, from 1.
     pub(crate) t: u64,
     pub(crate) masks: &'a BTreeMap<String, Vec<f32>>,
@@ -72,11 +70,10 @@ impl Update<'_> {
     pub(crate) fn apply(
         &self,
         names: &[String],
-        gradients: &mut [Vec<f32>],
+        gradients: &[&[f32]],
         params: &mut Params,
         slots: &mut Slots,
     ) -> Result<()> {
-        self.clip(names, gradients);
         for (name, gradient) in names.iter().zip(gradients) {
             let weight = params
                 .0
@@ -99,28 +96,6 @@ impl Update<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Scales all gradients so that their common norm is at most `clip_norm` (Pascanu et al. 2013,
-    /// algorithm 1); gradients of pruned weights do not count.
-    fn clip(&self, names: &[String], gradients: &mut [Vec<f32>]) {
-        if self.clip_norm <= 0.0 {
-            return;
-        }
-        for (name, gradient) in names.iter().zip(gradients.iter_mut()) {
-            if let Some(mask) = self.masks.get(name) {
-                gradient.iter_mut().zip(mask).for_each(|(g, m)| *g *= m);
-            }
-        }
-        let norm = gradients
-            .iter()
-            .map(|g| kernels::sum_of_squares(g))
-            .sum::<f64>()
-            .sqrt();
-        if norm > f64::from(self.clip_norm) {
-            let factor = (f64::from(self.clip_norm) / norm) as f32;
-            gradients.iter_mut().for_each(|g| kernels::scale(g, factor));
-        }
     }
 
     fn step(
@@ -170,5 +145,29 @@ impl Update<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Scales all gradients so that their common norm is at most `limit` (Pascanu et al. 2013, algorithm 1);
+/// gradients of pruned weights do not count.
+pub(crate) fn clip(
+    limit: f32,
+    names: &[String],
+    masks: &BTreeMap<String, Vec<f32>>,
+    gradients: &mut [Vec<f32>],
+) {
+    for (name, gradient) in names.iter().zip(gradients.iter_mut()) {
+        if let Some(mask) = masks.get(name) {
+            gradient.iter_mut().zip(mask).for_each(|(g, m)| *g *= m);
+        }
+    }
+    let norm = gradients
+        .iter()
+        .map(|g| kernels::sum_of_squares(g))
+        .sum::<f64>()
+        .sqrt();
+    if norm > f64::from(limit) {
+        let factor = (f64::from(limit) / norm) as f32;
+        gradients.iter_mut().for_each(|g| kernels::scale(g, factor));
     }
 }

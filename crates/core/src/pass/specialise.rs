@@ -3,6 +3,7 @@
 use super::Rebuild;
 use crate::known::{Outcome, State, settle};
 use crate::op::control::truth;
+use crate::op::late::Known;
 use crate::op::{Control, Op, Quantize, QuantizeRole, Type};
 use crate::{Dim, Error, ErrorKind, Graph, Node, Result, Tensor, ValueId};
 
@@ -28,9 +29,11 @@ pub fn fold_constants(graph: &Graph) -> Result<Graph> {
 }
 
 fn rewrite(graph: &Graph, inputs: Option<&[Type]>) -> Result<Graph> {
+    let asked = asked(graph);
     let mut w = Writer {
         r: Rebuild::new(graph),
-        state: State::new(graph, inputs, BUDGET),
+        state: State::new(graph, inputs, BUDGET, |i| asked[i]),
+        asked,
         keep_packed: inputs.is_none(),
     };
     if let Some(inputs) = inputs {
@@ -54,9 +57,38 @@ fn is_quantized_weight(op: &Op) -> bool {
     matches!(op, Op::Quantize(Quantize { role: r, .. }) if *r == role)
 }
 
+/// Whether anything is computed from a value, should it be a constant. Of stored integers and codebooks that
+/// layers read nothing is, so they need not be decoded, all of them at a time, for nothing.
+fn asked(graph: &Graph) -> Vec<bool> {
+    let mut may_be_constant = vec![false; graph.n_values()];
+    for p in graph.parameters() {
+        may_be_constant[p.value.index()] = true;
+    }
+    let computes: Vec<bool> = (graph.nodes().iter())
+        .map(|node| {
+            let all = node.inputs.iter().all(|v| may_be_constant[v.index()]);
+            let computes = all || node.op.is_late();
+            for v in &node.outputs {
+                may_be_constant[v.index()] = computes;
+            }
+            computes
+        })
+        .collect();
+    let mut asked = vec![false; graph.n_values()];
+    for (node, computes) in graph.nodes().iter().zip(computes).rev() {
+        let for_nothing =
+            is_quantized_weight(&node.op) && !node.outputs.iter().any(|v| asked[v.index()]);
+        if computes && !for_nothing {
+            node.inputs.iter().for_each(|v| asked[v.index()] = true);
+        }
+    }
+    asked
+}
+
 struct Writer<'g> {
     r: Rebuild<'g>,
     state: State<'g>,
+    asked: Vec<bool>,
     /// Leave nodes whose result is larger than what they read.
     keep_packed: bool,
 }
@@ -98,11 +130,14 @@ impl Writer<'_> {
     }
 
     fn node(&mut self, node: &Node) -> Result<()> {
-        let known: Vec<_> = node
-            .inputs
-            .iter()
-            .map(|v| self.state.known(v.index()))
-            .collect();
+        let for_nothing = is_quantized_weight(&node.op) && !self.asked[node.outputs[0].index()];
+        let known = node.inputs.iter().map(|v| {
+            let known = self.state.known(v.index());
+            // Its type is enough.
+            let value = known.value.filter(|_| !for_nothing);
+            Known { value, ..known }
+        });
+        let known: Vec<_> = known.collect();
         if let (Op::Control(Control::If { then, otherwise }), Some(c)) =
             (&node.op, known.first().and_then(|k| k.value))
         {

@@ -140,3 +140,48 @@ fn masked_weights_are_not_folded_and_outputs_keep_their_names() {
     );
     assert_eq!(simple.value_name(simple.outputs()[0]), "y");
 }
+
+/// Integers that a layer reads stay what they are; what is computed from others is a constant, as it was.
+#[test]
+fn stored_integers_are_decoded_where_something_is_computed_from_them() {
+    let mut b = GraphBuilder::new("bytes");
+    let x = b.input("x", DType::F32, vec![Dim::batch(), Dim::Fixed(2)]);
+    let scale = b.constant("scale", Tensor::scalar(0.5f32));
+    let zero = b.constant("zero", Tensor::scalar(1i8));
+    let (role, axis) = (QuantizeRole::Dequantize, 0);
+    let decoded = |b: &mut GraphBuilder, name: &str, values: [i8; 4]| {
+        let w = b.constant(name, Tensor::new(&[2, 2], values.to_vec()).unwrap());
+        let name = format!("{name}.numbers");
+        b.node(
+            &name,
+            Op::Quantize(Quantize { role, axis }),
+            &[w, scale, zero],
+        )
+    };
+    let read = decoded(&mut b, "read", [1, 2, 3, 4]);
+    let computed = decoded(&mut b, "computed", [5, 7, -1, 1]);
+    let negative = b.node(
+        "negative",
+        Op::Unary(Unary::new(elementwise::UnaryKind::Neg)),
+        &[computed],
+    );
+    let product = Op::MatMul(MatMul::default());
+    let h = b.node("h", product.clone(), &[x, read]);
+    let y = b.node("y", product, &[h, negative]);
+    b.output(y);
+    let graph = b.finish().unwrap();
+    let types = graph.input_types(3);
+    for g in [
+        specialise(&graph, &types).unwrap(),
+        fold_constants(&graph).unwrap(),
+    ] {
+        let g = drop_dead(&g).unwrap();
+        let names: Vec<_> = g.nodes().iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(names, ["read.numbers", "h", "y"]);
+        let folded = g.parameter("negative").expect("a constant").weight.tensor();
+        assert_eq!(folded.values::<f32>().unwrap(), [-2.0, -3.0, 1.0, 0.0]);
+        let x = Array::from(&crate::cases::values(&[3, 2], 5));
+        let out = |g: &Graph| evaluate(g, std::slice::from_ref(&x)).unwrap();
+        assert_eq!(out(&g), out(&graph));
+    }
+}
