@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bantam_kernels::last::{
     ByteConvLayer, ByteDepthwiseLayer, Clamp, ConvLayer, DepthwiseLayer, ImageShape, Results,
-    Scale, Tile,
+    Scale, Tile, WinogradLayer,
 };
 use bantam_kernels::{Aligned, ConvShape, reference};
 
@@ -87,6 +87,22 @@ pub(crate) fn layers(bench: &Bench) {
                 || layer.run(black_box(&x), None, Clamp::RELU, &mut y),
                 || reference::conv(&s, &numbers(s.x_len()), &w, None, &mut vec![0.0; s.y_len()]),
             );
+        }
+    }
+    for (name, c, size, c_out, k, stride) in CONVOLUTIONS {
+        let s = shape(c, size, c_out, k, stride, 1);
+        if !WinogradLayer::can(&s) {
+            continue;
+        }
+        let (xs, ys) = images(&s);
+        let (x, w) = (numbers(xs.len()), numbers(s.w_len()));
+        let mut y = Aligned::zeros(ys.len());
+        let ops = 2 * s.y_len() * s.w_len() / s.c_out;
+        for tile in WinogradLayer::tiles(&s) {
+            let name = format!("layer winograd {name} {}x{}", tile.pixels, tile.vectors);
+            let layer = WinogradLayer::new(&s, &w, None, xs, ys, tile);
+            let run = || layer.run(black_box(&x), None, Clamp::RELU, &mut y);
+            bench.row(&name, ops, run, || ());
         }
     }
     for (name, c, size, c_out, k, stride) in CONVOLUTIONS {

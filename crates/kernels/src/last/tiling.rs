@@ -104,7 +104,7 @@ impl Tiling {
         tile: Tile,
         (lanes, sums): (usize, usize),
     ) -> Tiling {
-        check(shape, &x, &y);
+        check_images(shape, &x, &y);
         let ([kh, kw], [down, right]) = (shape.kernel, shape.dilation);
         let joined = right == 1 && x.pitch == shape.c_in;
         let (per_row, run_len) = match joined {
@@ -155,17 +155,7 @@ impl Tiling {
 
     /// What is added to the result, seen as the result is seen here.
     pub(super) fn added(&self, len: usize, shape: ImageShape) -> ImageShape {
-        assert!(len >= shape.len(), "what is added is too short");
-        let same = |s: &ImageShape| (s.n, s.h, s.w, s.c);
-        assert_eq!(
-            same(&shape),
-            same(&self.y_shape),
-            "what is added has another shape"
-        );
-        assert!(
-            shape.pitch.is_multiple_of(self.lanes),
-            "whole vectors are added"
-        );
+        let shape = added_shape(len, shape, &self.y_shape, self.lanes);
         match shape.flat() {
             _ if !self.is_flat() => shape,
             Some(joined) => joined,
@@ -206,15 +196,41 @@ impl Tiling {
 
     /// Calls `f` with the tiles and the panels of each piece of work.
     pub(super) fn pieces(&self, f: impl Fn(Range<usize>, Range<usize>) + Send + Sync) {
+        /// Inputs that stay in the level-2 cache while all panels pass over them.
+        const CACHED_ELEMENTS: usize = 1 << 16;
         let (tiles, panels) = (self.n_tiles(), self.n_panels());
+        let sums = self.tile.pixels * self.tile.vectors * self.lanes;
+        let of_tile = self.x_len.div_ceil(tiles.max(1)).max(1);
+        let pieces = Pieces {
+            tiles,
+            panels,
+            most: (CACHED_ELEMENTS / of_tile).max(1),
+            ops: 2 * tiles * panels * sums * self.taps(),
+        };
+        pieces.each(f);
+    }
+}
+
+/// Work on some tiles and some panels of weights, to be cut into pieces.
+pub(super) struct Pieces {
+    pub(super) tiles: usize,
+    pub(super) panels: usize,
+    /// Most tiles of a piece: those that stay in cache while all panels pass over them.
+    pub(super) most: usize,
+    /// Elementary operations of all of it.
+    pub(super) ops: usize,
+}
+
+impl Pieces {
+    /// Calls `f` with the tiles and the panels of each piece.
+    pub(super) fn each(&self, f: impl Fn(Range<usize>, Range<usize>) + Send + Sync) {
+        let Pieces { tiles, panels, .. } = *self;
         if tiles == 0 || panels == 0 {
             return;
         }
-        let sums = self.tile.pixels * self.tile.vectors * self.lanes;
-        let ops = 2 * tiles * panels * sums * self.taps();
-        let (tiles_each, panels_each) = self.piece(tiles, panels, ops);
+        let (tiles_each, panels_each) = self.one();
         let panel_pieces = panels.div_ceil(panels_each);
-        parallel::for_each(tiles.div_ceil(tiles_each) * panel_pieces, ops, |i| {
+        parallel::for_each(tiles.div_ceil(tiles_each) * panel_pieces, self.ops, |i| {
             let (tile, panel) = (
                 i / panel_pieces * tiles_each,
                 i % panel_pieces * panels_each,
@@ -226,14 +242,16 @@ impl Tiling {
         });
     }
 
-    /// Tiles and panels of a piece: inputs that stay in the level-2 cache while all panels pass over
-    /// them, and enough pieces for threads.
-    fn piece(&self, tiles: usize, panels: usize, ops: usize) -> (usize, usize) {
-        const CACHED_ELEMENTS: usize = 1 << 16;
+    /// Tiles and panels of a piece: as many as may be, but enough pieces for threads.
+    fn one(&self) -> (usize, usize) {
         const PIECE_OPS: usize = 1 << 20;
         const PIECES: usize = 8;
-        let of_tile = self.x_len.div_ceil(tiles).max(1);
-        let most = (CACHED_ELEMENTS / of_tile).max(1);
+        let Pieces {
+            tiles,
+            panels,
+            most,
+            ops,
+        } = *self;
         let wanted = match parallel::threads() {
             1 => 1,
             _ => (ops / PIECE_OPS).clamp(1, PIECES),
@@ -245,7 +263,25 @@ impl Tiling {
     }
 }
 
-fn check(shape: &ConvShape, x: &ImageShape, y: &ImageShape) {
+/// How what is added to the result `y` lies.
+pub(super) fn added_shape(
+    len: usize,
+    shape: ImageShape,
+    y: &ImageShape,
+    lanes: usize,
+) -> ImageShape {
+    assert!(len >= shape.len(), "what is added is too short");
+    let same = |s: &ImageShape| (s.n, s.h, s.w, s.c);
+    assert_eq!(same(&shape), same(y), "what is added has another shape");
+    assert!(shape.pitch.is_multiple_of(lanes), "whole vectors are added");
+    shape
+}
+
+/// That a convolution has no groups, and images its sizes.
+///
+/// # Panics
+/// If not, or if the halo of `x` is narrower than the padding.
+pub(super) fn check_images(shape: &ConvShape, x: &ImageShape, y: &ImageShape) {
     assert_eq!(shape.groups, 1, "a convolution in groups is another kernel");
     assert_eq!(
         (x.n, x.h, x.w, x.c),
