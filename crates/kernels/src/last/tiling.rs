@@ -205,6 +205,8 @@ impl Tiling {
             tiles,
             panels,
             most: (CACHED_ELEMENTS / of_tile).max(1),
+            least: 1,
+            repeats: panels,
             ops: 2 * tiles * panels * sums * self.taps(),
         };
         pieces.each(f);
@@ -217,6 +219,10 @@ pub(super) struct Pieces {
     pub(super) panels: usize,
     /// Most tiles of a piece: those that stay in cache while all panels pass over them.
     pub(super) most: usize,
+    /// Tiles that are kept together whatever threads there are.
+    pub(super) least: usize,
+    /// Most pieces that the same tiles are in.
+    pub(super) repeats: usize,
     /// Elementary operations of all of it.
     pub(super) ops: usize,
 }
@@ -228,38 +234,27 @@ impl Pieces {
         if tiles == 0 || panels == 0 {
             return;
         }
-        let (tiles_each, panels_each) = self.one();
-        let panel_pieces = panels.div_ceil(panels_each);
-        parallel::for_each(tiles.div_ceil(tiles_each) * panel_pieces, self.ops, |i| {
-            let (tile, panel) = (
-                i / panel_pieces * tiles_each,
-                i % panel_pieces * panels_each,
-            );
+        let [by_tiles, by_panels] = self.cuts();
+        parallel::for_each(by_tiles * by_panels, self.ops, |i| {
             f(
-                tile..tiles.min(tile + tiles_each),
-                panel..panels.min(panel + panels_each),
+                parallel::piece(tiles, by_tiles, i / by_panels),
+                parallel::piece(panels, by_panels, i % by_panels),
             );
         });
     }
 
-    /// Tiles and panels of a piece: as many as may be, but enough pieces for threads.
-    fn one(&self) -> (usize, usize) {
+    /// Into how many pieces tiles and panels are cut: as few as may be, but enough for threads.
+    fn cuts(&self) -> [usize; 2] {
         const PIECE_OPS: usize = 1 << 20;
         const PIECES: usize = 8;
-        let Pieces {
-            tiles,
-            panels,
-            most,
-            ops,
-        } = *self;
         let wanted = match parallel::threads() {
             1 => 1,
-            _ => (ops / PIECE_OPS).clamp(1, PIECES),
+            _ => (self.ops / PIECE_OPS).clamp(1, PIECES),
         };
-        let by_tiles = tiles.div_ceil(tiles.div_ceil(most).max(wanted.min(tiles)));
-        let pieces = tiles.div_ceil(by_tiles);
-        let by_panels = panels.div_ceil(wanted.div_ceil(pieces).min(panels));
-        (by_tiles, by_panels)
+        let for_threads = wanted.min(self.tiles / self.least);
+        let by_tiles = self.tiles.div_ceil(self.most).max(for_threads);
+        let by_panels = wanted.div_ceil(by_tiles).min(self.panels);
+        [by_tiles, by_panels.min(self.repeats)]
     }
 }
 

@@ -256,18 +256,28 @@ impl WinogradLayer {
     fn pieces(&self) -> Pieces {
         /// Transformed inputs and products of a piece, in a level-2 cache that weights pass through.
         const CACHED_ELEMENTS: usize = 3 << 15;
-        /// Tiles that share what is read of weights, at the least. Weights that do not stay in the cache
-        /// take longer to read than transformed inputs that do not.
+        /// Weights that stay there as well.
+        const CACHED_WEIGHTS: usize = 3 << 16;
+        /// Tiles that share what is read of other weights. To read those again takes longer than to read
+        /// transformed inputs that have left the cache.
         const SHARING: usize = 32;
         let Tile { pixels, vectors } = self.tile;
         let (groups, width) = (self.n_tiles().div_ceil(pixels), vectors * self.lanes);
         let panels = self.n_vectors().div_ceil(vectors);
         let of_group = PRODUCTS * pixels * (self.pitch() + width);
+        let sharing = (SHARING / pixels).max(1);
         Pieces {
             tiles: groups,
             panels,
-            most: (CACHED_ELEMENTS / of_group).max(SHARING / pixels).max(1),
-            ops: 2 * groups * pixels * PRODUCTS * panels * width * self.x.c,
+            most: (CACHED_ELEMENTS / of_group).max(sharing),
+            least: match self.weights.len() <= CACHED_WEIGHTS {
+                true => 1,
+                false => sharing,
+            },
+            // Each piece transforms the inputs anew.
+            repeats: parallel::threads(),
+            // It takes a little less than half as long as plain sums, of which these are half.
+            ops: 9 * OUT * OUT * groups * pixels * panels * width * self.x.c,
         }
     }
 

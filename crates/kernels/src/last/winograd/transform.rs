@@ -63,12 +63,12 @@ pub(super) fn inputs<S: Simd>(
     for (j, column) in columns.iter_mut().enumerate() {
         *column = of_inputs(simd, std::array::from_fn(|i| load(i, j)));
     }
-    for i in 0..IN {
+    (0..IN).for_each(|i| {
         let row = of_inputs(simd, std::array::from_fn(|j| columns[j][i]));
         for (j, value) in row.into_iter().enumerate() {
             store(i * IN + j, value);
         }
-    }
+    });
 }
 
 /// The outputs of a tile, row by row, `load(point)` being its products.
@@ -84,31 +84,28 @@ pub(super) fn outputs<S: Simd>(simd: S, load: impl Fn(usize) -> S::V) -> [[S::V;
 /// `G w`: weights at the points, divided by what the values of inputs and outputs lack.
 #[inline(always)]
 fn of_weights<const L: usize>(w: [[f64; L]; 3]) -> [[f64; L]; IN] {
-    let (a, b) = (f64::from(A), f64::from(B));
-    let (a2, b2) = (a * a, b * b);
-    let at = |point: f64, divisor: f64| {
-        let factors = [1.0, point, point * point].map(|power| power / divisor);
-        std::array::from_fn(|l| factors[0] * w[0][l] + factors[1] * w[1][l] + factors[2] * w[2][l])
+    let (a2, b2) = (f64::from(A2), f64::from(B2));
+    let pair = |point: f32, divisor: f64| {
+        let point = f64::from(point);
+        let [one, two, three] = [1.0, point, point * point].map(|power| power / divisor);
+        let even: [f64; L] = std::array::from_fn(|l| one * w[0][l] + three * w[2][l]);
+        let odd: [f64; L] = std::array::from_fn(|l| two * w[1][l]);
+        let plus = std::array::from_fn(|l| even[l] + odd[l]);
+        (plus, std::array::from_fn(|l| even[l] - odd[l]))
     };
-    let (of_a, of_b) = (2.0 * a2 * (a2 - b2), 2.0 * b2 * (b2 - a2));
-    [
-        at(0.0, a2 * b2),
-        at(a, of_a),
-        at(-a, of_a),
-        at(b, of_b),
-        at(-b, of_b),
-        w[2],
-    ]
+    let (a, minus_a) = pair(A, 2.0 * a2 * (a2 - b2));
+    let (b, minus_b) = pair(B, 2.0 * b2 * (b2 - a2));
+    [w[0].map(|w| w / (a2 * b2)), a, minus_a, b, minus_b, w[2]]
 }
 
 /// Filters of 3 by 3 weights at all pairs of points; `L` filters side by side.
 #[inline(always)]
 pub(super) fn weights<const L: usize>(w: &[[f64; L]; 9], mut store: impl FnMut(usize, [f32; L])) {
     let columns: [_; 3] = std::array::from_fn(|j| of_weights([w[j], w[3 + j], w[6 + j]]));
-    for i in 0..IN {
+    (0..IN).for_each(|i| {
         let row = of_weights([columns[0][i], columns[1][i], columns[2][i]]);
         for (j, value) in row.into_iter().enumerate() {
             store(i * IN + j, value.map(|v| v as f32));
         }
-    }
+    });
 }
