@@ -371,7 +371,10 @@ fn not_plain(cell: &str, parser: &Parser, line: u64, options: &ReadOptions) -> R
 
 /// Keeps the rows with the least hashes, for rows that come one by one.
 pub(crate) struct Reservoir<'a, T> {
-    kept: std::collections::BTreeMap<(u64, u64), T>,
+    /// The rows to keep and some more, by hash and number.
+    kept: Vec<((u64, u64), T)>,
+    /// Rows from this key on are not among those to keep.
+    cut: (u64, u64),
     most: usize,
     seed: u64,
     may: &'a dyn Fn(u64) -> bool,
@@ -382,7 +385,8 @@ impl<'a, T> Reservoir<'a, T> {
     /// `may` says which rows may be kept.
     pub(crate) fn new(most: usize, seed: u64, may: &'a dyn Fn(u64) -> bool) -> Self {
         Reservoir {
-            kept: std::collections::BTreeMap::new(),
+            kept: Vec::new(),
+            cut: (u64::MAX, u64::MAX),
             most,
             seed,
             may,
@@ -390,20 +394,24 @@ impl<'a, T> Reservoir<'a, T> {
         }
     }
 
-    /// The next row; `make` is called when it is kept.
+    /// The next row; `make` is called when it may be kept.
     pub(crate) fn offer(&mut self, make: impl FnOnce() -> T) {
         let key = (hash(self.seed, self.rows), self.rows);
         self.rows += 1;
-        if !(self.may)(key.1) {
-            return;
-        }
-        let full = self.kept.len() >= self.most;
-        let last = self.kept.last_key_value();
-        if !full || last.is_some_and(|(last, _)| key < *last) {
-            self.kept.insert(key, make());
-            if self.kept.len() > self.most {
-                self.kept.pop_last();
+        if key < self.cut && (self.may)(key.1) {
+            self.kept.push((key, make()));
+            // A quarter more at a time, so that a row costs little.
+            if self.kept.len() > self.most.saturating_add(self.most / 4) {
+                self.drop_rest();
             }
+        }
+    }
+
+    fn drop_rest(&mut self) {
+        if self.kept.len() > self.most {
+            let (_, first_dropped, _) = self.kept.select_nth_unstable_by_key(self.most, |k| k.0);
+            self.cut = first_dropped.0;
+            self.kept.truncate(self.most);
         }
     }
 
@@ -413,10 +421,10 @@ impl<'a, T> Reservoir<'a, T> {
     }
 
     /// What was kept, in the order of the rows.
-    pub(crate) fn finish(self) -> Vec<T> {
-        let mut kept: Vec<((u64, u64), T)> = self.kept.into_iter().collect();
-        kept.sort_unstable_by_key(|((_, row), _)| *row);
-        kept.into_iter().map(|(_, item)| item).collect()
+    pub(crate) fn finish(mut self) -> Vec<T> {
+        self.drop_rest();
+        self.kept.sort_unstable_by_key(|((_, row), _)| *row);
+        self.kept.into_iter().map(|(_, item)| item).collect()
     }
 }
 

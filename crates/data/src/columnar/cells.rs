@@ -1,5 +1,6 @@
 //! Cells of one Parquet column, whatever its stored type, as numbers or categories.
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ enum Building {
     /// Levels that are known; another text is [`UNSEEN`].
     Codes(Arc<HashMap<Box<str>, u32>>, Vec<u32>),
     /// Which rows have a value, and what values there are.
-    Labels(Labels),
+    Labels(Box<Labels>),
 }
 
 /// What a target is like, without its cells.
@@ -46,9 +47,45 @@ enum Building {
 struct Labels {
     present: Vec<bool>,
     found: Distinct,
-    /// Bits of numbers that were found before: most targets have few, which need not be spelled out in
-    /// each row.
-    known: HashSet<u64>,
+    known: Known,
+}
+
+/// Bits of numbers that were found before: most targets have few, which need not be spelled out in each row.
+struct Known {
+    numbers: HashSet<u64>,
+    /// Some of them, each at a place that its bits say, which is found faster.
+    recent: [Option<u64>; RECENT],
+}
+
+/// Numbers that are found fast.
+const RECENT: usize = 256;
+
+impl Default for Known {
+    fn default() -> Known {
+        Known {
+            numbers: HashSet::new(),
+            recent: [None; RECENT],
+        }
+    }
+}
+
+impl Known {
+    /// Whether `x` was there before; it is from now on, unless there are too many.
+    fn has(&mut self, x: f64) -> bool {
+        let bits = x.to_bits();
+        // The upper bits of a product depend on all bits (Knuth, The Art of Computer Programming 3, 6.4).
+        let place = (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize;
+        let recent = &mut self.recent[place % RECENT];
+        if *recent == Some(bits) {
+            return true;
+        }
+        let known = self.numbers.contains(&bits);
+        if known || self.numbers.len() <= MOST_TARGET_VALUES {
+            *recent = Some(bits);
+            self.numbers.insert(bits);
+        }
+        known
+    }
 }
 
 impl Cells {
@@ -76,7 +113,7 @@ impl Cells {
 
     /// Cells of a target: which of them are there, and what they are.
     pub(super) fn labels(descriptor: &ColumnDescriptor) -> Cells {
-        Cells::with(descriptor, Building::Labels(Labels::default()))
+        Cells::with(descriptor, Building::Labels(Box::default()))
     }
 
     fn with(descriptor: &ColumnDescriptor, values: Building) -> Cells {
@@ -165,18 +202,27 @@ impl Cells {
         let Building::Numbers(cells) = &mut self.values else {
             return self.each(reader, most, |cells, v| cells.number(convert(v)));
         };
-        let (mut values, mut levels) = (Vec::with_capacity(most), Vec::new());
+        let mut levels = Vec::new();
         let nullable = (self.defined > 0).then_some(&mut levels);
-        let read = reader.read_records(most, nullable, None, &mut values);
-        let (records, _, _) = read.map_err(from_parquet)?;
         let begin = cells.len();
-        cells.extend(values.iter().map(convert));
+        // Doubles, the only ones of that type, are read to where they stay.
+        let read = match (cells as &mut dyn Any).downcast_mut::<Vec<T::T>>() {
+            Some(cells) => reader.read_records(most, nullable, None, cells),
+            None => {
+                let mut values = Vec::with_capacity(most);
+                let read = reader.read_records(most, nullable, None, &mut values);
+                cells.extend(values.iter().map(convert));
+                read
+            }
+        };
+        let (records, _, _) = read.map_err(from_parquet)?;
+        let values = cells.len() - begin;
         // A fold without a branch, so that the compiler makes vectors of it.
         let found = cells[begin..].iter();
         let infinite = found.fold(false, |found, x| found | x.is_infinite());
-        if values.len() < records {
+        if values < records {
             spread(cells, begin, &levels, self.defined, records)?;
-        } else if values.len() > records {
+        } else if values > records {
             return Err(too_few());
         }
         if infinite {
@@ -254,15 +300,10 @@ impl Cells {
             Building::Numbers(v) => v.push(x),
             // Asked to be categorical: a number is spelled out, NaN is a missing cell.
             _ if x.is_nan() => self.missing(),
-            Building::Labels(labels) if labels.known.contains(&x.to_bits()) => {
-                labels.present.push(true);
-            }
-            Building::Labels(labels) => {
-                if labels.known.len() <= MOST_TARGET_VALUES {
-                    labels.known.insert(x.to_bits());
-                }
-                self.text(&x.to_string())?;
-            }
+            Building::Labels(labels) => match labels.known.has(x) {
+                true => labels.present.push(true),
+                false => self.text(&x.to_string())?,
+            },
             _ => self.text(&x.to_string())?,
         }
         Ok(())
