@@ -20,9 +20,9 @@ network, in brackets what a tenth of the rounds were below and above. `on CPU` i
 all threads on the processor.
 
 `floor` is the least time the machine could need, as a share of the median: for each step the \
-longer of its multiply-adds at the peak and its bytes at the bandwidth with which a core reads so \
-many, both measured here. It leaves out the ends of loops, whole vectors, writing, other cores' \
-caches, and functions that are no multiply-adds.
+longer of the multiply-adds of its kernel at the peak and its bytes at the bandwidth with which a \
+core reads so many, both measured here. It leaves out the ends of loops, whole vectors, writing, \
+other cores' caches, and functions that are no multiply-adds.
 
 Kernels of a layer are timed once, and the fastest is kept in a file in $XDG_CACHE_HOME/bantam or \
 ~/.cache/bantam, for this processor, number of threads and version; `run` takes it from there. \

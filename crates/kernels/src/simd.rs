@@ -129,6 +129,11 @@ pub(crate) trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn prefetch(self, _x: &[f32]) {}
 
+    /// Asks for the cache line at `p` to be brought to the level-2 cache, where there is a way to ask. `p`
+    /// may point anywhere.
+    #[inline(always)]
+    fn prefetch_line(self, _p: *const f32) {}
+
     /// Lanes `lanes` from `p` onwards, the others zero.
     ///
     /// # Safety
@@ -243,6 +248,11 @@ macro_rules! as_held {
         #[inline(always)]
         fn prefetch(self, x: &[f32]) {
             self.0.prefetch(x);
+        }
+
+        #[inline(always)]
+        fn prefetch_line(self, p: *const f32) {
+            self.0.prefetch_line(p);
         }
 
         #[inline(always)]
@@ -428,9 +438,14 @@ pub(crate) mod x86 {
     #[inline(always)]
     fn prefetch(x: &[f32]) {
         for line in x.chunks(16) {
-            // SAFETY: every x86-64 has this instruction, and it never faults.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+            prefetch_line(line.as_ptr());
         }
+    }
+
+    #[inline(always)]
+    fn prefetch_line(p: *const f32) {
+        // SAFETY: every x86-64 has this instruction, and it never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
     }
 
     /// Token for AVX2 and FMA: a value exists only where the CPU has both.
@@ -551,6 +566,11 @@ pub(crate) mod x86 {
         #[inline(always)]
         fn prefetch(self, x: &[f32]) {
             prefetch(x);
+        }
+
+        #[inline(always)]
+        fn prefetch_line(self, p: *const f32) {
+            prefetch_line(p);
         }
 
         #[inline(always)]
@@ -688,6 +708,11 @@ pub(crate) mod x86 {
         #[inline(always)]
         fn prefetch(self, x: &[f32]) {
             prefetch(x);
+        }
+
+        #[inline(always)]
+        fn prefetch_line(self, p: *const f32) {
+            prefetch_line(p);
         }
 
         #[inline(always)]

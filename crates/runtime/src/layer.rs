@@ -5,11 +5,12 @@
 use bantam_core::op::elementwise::UnaryKind;
 use bantam_kernels::PoolShape;
 use bantam_kernels::last::{
-    self, Added, ByteConvLayer, ByteDepthwiseLayer, Clamp, ConvLayer, DepthwiseLayer, ImageShape,
-    Pooling, Results, Scale, Tile, from_last, to_last,
+    self, Added, ByteConvLayer, ByteDepthwiseLayer, Clamp, DepthwiseLayer, ImageShape, Pooling,
+    Results, Scale, Tile, from_last, to_last,
 };
 
 use crate::chain::{Gelu, Norm};
+use crate::convolution::Convolution;
 use crate::kernel::function;
 
 /// What a layer reads.
@@ -76,7 +77,7 @@ pub(crate) enum Layer {
     FromLast(ImageShape),
     /// A convolution or a dense layer; the second input, if there is one, is added.
     Conv {
-        layer: Box<ConvLayer>,
+        layer: Box<Convolution>,
         added: Option<ImageShape>,
         clamp: Clamp,
     },
@@ -173,7 +174,7 @@ impl Layer {
                 layer,
                 added,
                 clamp,
-            } => tiled("packed", layer.tile(), added.is_some(), clamp),
+            } => tiled(layer.name(), layer.tile(), added.is_some(), clamp),
             Layer::ByteConv {
                 layer,
                 added,

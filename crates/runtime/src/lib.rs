@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod chain;
+mod convolution;
 mod error;
 mod executor;
 mod kernel;

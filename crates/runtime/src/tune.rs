@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bantam_kernels::Aligned;
-use bantam_kernels::last::{ByteConvLayer, Clamp, ConvLayer, Results, Scale, Tile};
+use bantam_kernels::last::{ByteConvLayer, Clamp, Results, Scale, Tile};
 
 use crate::Plan;
+use crate::convolution::Convolution;
 use crate::layer::Layer;
 use crate::plan::Work;
 
@@ -74,7 +75,7 @@ impl Plan {
 
 /// A layer that has kernels to choose from.
 enum Tiled<'a> {
-    Floats(&'a ConvLayer),
+    Floats(&'a Convolution),
     Bytes(&'a ByteConvLayer, Option<Scale>),
 }
 

@@ -446,7 +446,13 @@ fn networks_agree_with_the_reference() {
 
 #[test]
 fn tuning_changes_no_bit_and_is_remembered() {
-    for graph in [residual(), inverted(), drawn("lenet-5-caffe")] {
+    let nets = [
+        residual(),
+        inverted(),
+        drawn("lenet-5-caffe"),
+        drawn("resnet20-cifar"),
+    ];
+    for graph in nets {
         let types = graph.input_types(2);
         let x = numbers(&types[0].shape, 5);
         let plan = Plan::new(&graph, &types).unwrap();
@@ -472,6 +478,34 @@ fn tuning_changes_no_bit_and_is_remembered() {
         assert_eq!(choices, before, "what is known is not measured again");
         assert_eq!(answer(slow), expected, "{}", graph.name());
     }
+}
+
+/// Of ResNet-20 all convolutions of 3 by 3 taps without steps but the first, which has three channels, in
+/// whatever batch: otherwise an answer would depend on the others.
+#[test]
+fn fast_convolutions_are_taken_by_shapes_alone() {
+    let graph = drawn("resnet20-cifar");
+    let batch = numbers(&graph.input_types(5)[0].shape, 9);
+    let pixels = batch.values::<f32>().unwrap();
+    let answers = |n: usize, x: &[f32]| {
+        let types = graph.input_types(n);
+        let plan = Plan::in_slices(&graph, &types, n).unwrap();
+        let (mut fast, mut macs, mut kernel_macs) = (0, 0, 0);
+        for step in plan.steps() {
+            let is_fast = step.kernel.starts_with("winograd, tiles of");
+            assert_eq!(is_fast, step.kernel_macs < step.macs, "{step:?}");
+            fast += usize::from(is_fast);
+            (macs, kernel_macs) = (macs + step.macs, kernel_macs + step.kernel_macs);
+        }
+        assert_eq!(fast, 16, "of {n} images");
+        assert!(3 * kernel_macs < macs, "{kernel_macs} of {macs}");
+        let x = Tensor::new::<f32>(&types[0].shape, x.to_vec()).unwrap();
+        let mut executor = Executor::new(plan);
+        let inputs = [&x];
+        executor.run(&inputs).unwrap().values::<f32>(0).to_vec()
+    };
+    let apart = pixels.chunks(pixels.len() / 5).flat_map(|x| answers(1, x));
+    assert_eq!(answers(5, pixels), apart.collect::<Vec<_>>());
 }
 
 #[test]

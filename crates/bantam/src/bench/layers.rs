@@ -18,7 +18,7 @@ pub struct LayerTime {
     pub name: String,
     /// The operator, or the kernel and what was fused into it.
     pub kernel: String,
-    /// Multiply-adds.
+    /// Multiply-adds of the network; a kernel with a fast algorithm makes fewer.
     pub macs: u64,
     /// Bytes of its weights.
     pub weight_bytes: usize,
@@ -122,7 +122,7 @@ fn kernel(shapes: &str, choice: &Choice) -> Kernel {
         })
         .collect();
     tried.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    let reason = match tried.as_slice() {
+    let mut reason = match tried.as_slice() {
         [] | [_] => "the only one".to_owned(),
         [first, second, ..] if first.seconds > 0.0 => {
             let more = (second.seconds / first.seconds - 1.0) * 100.0;
@@ -130,6 +130,9 @@ fn kernel(shapes: &str, choice: &Choice) -> Kernel {
         }
         _ => "the fastest".to_owned(),
     };
+    if shapes.starts_with("winograd") {
+        reason = format!("by their shapes, Winograd's algorithm; of its tiles {reason}");
+    }
     Kernel {
         shapes: shapes.to_owned(),
         steps: 1,

@@ -203,7 +203,7 @@ impl Ready<'_> {
             costs: steps()
                 .map(|s| {
                     let cost = Cost {
-                        macs: s.macs,
+                        macs: s.kernel_macs,
                         in_bytes: s.in_bytes,
                         bytes: s.weight_bytes + s.value_bytes,
                     };

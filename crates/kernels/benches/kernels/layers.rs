@@ -1,10 +1,13 @@
 //! Layers of networks that only answer, with channels last, by tile of sums in registers. Batch 1.
+//!
+//! Rows with `cold` are of copies of a layer in turn, so many that their weights come from memory, as they
+//! do in a large network.
 
 use std::hint::black_box;
 
 use bantam_kernels::last::{
     ByteConvLayer, ByteDepthwiseLayer, Clamp, ConvLayer, DepthwiseLayer, ImageShape, Results,
-    Scale, Tile,
+    Scale, Tile, WinogradLayer,
 };
 use bantam_kernels::{Aligned, ConvShape, reference};
 
@@ -15,12 +18,14 @@ fn numbers(len: usize) -> Vec<f32> {
 }
 
 /// Name, input channels, size of the image, output channels, kernel, stride.
-const CONVOLUTIONS: [(&str, usize, usize, usize, usize, usize); 15] = [
+const CONVOLUTIONS: [(&str, usize, usize, usize, usize, usize); 18] = [
     ("lenet conv1", 1, 28, 20, 5, 1),
     ("lenet conv2", 20, 12, 50, 5, 1),
-    ("r20 16", 16, 32, 16, 3, 1),
-    ("r20 32", 32, 16, 32, 3, 1),
-    ("r20 64", 64, 8, 64, 3, 1),
+    ("r20 first 3x3", 3, 32, 16, 3, 1),
+    ("r20 16 3x3", 16, 32, 16, 3, 1),
+    ("r20 32 3x3", 32, 16, 32, 3, 1),
+    ("r20 64 3x3", 64, 8, 64, 3, 1),
+    ("small 64 3x3", 64, 4, 64, 3, 1),
     ("r50 first", 3, 224, 64, 7, 2),
     ("r50 64 3x3", 64, 56, 64, 3, 1),
     ("r50 64-256", 64, 56, 256, 1, 1),
@@ -29,6 +34,7 @@ const CONVOLUTIONS: [(&str, usize, usize, usize, usize, usize); 15] = [
     ("r50 256 3x3", 256, 14, 256, 3, 1),
     ("r50 1024-256", 1024, 14, 256, 1, 1),
     ("r50 512 3x3", 512, 7, 512, 3, 1),
+    ("vgg 512 3x3", 512, 28, 512, 3, 1),
     ("r50 512-2048", 512, 7, 2048, 1, 1),
     ("mv2 24-144", 24, 56, 144, 1, 1),
 ];
@@ -71,6 +77,13 @@ const SCALE: Scale = Scale {
     zero_point: 3,
 };
 
+/// Copies of a layer, together larger than a cache.
+fn copies<L: Clone>(layer: &L, size_bytes: usize) -> Vec<L> {
+    const ALL_BYTES: usize = 96 << 20;
+    let n = (ALL_BYTES / size_bytes.max(1)).clamp(2, 200);
+    vec![layer.clone(); n]
+}
+
 pub(crate) fn layers(bench: &Bench) {
     for (name, c, size, c_out, k, stride) in CONVOLUTIONS {
         let s = shape(c, size, c_out, k, stride, 1);
@@ -87,6 +100,42 @@ pub(crate) fn layers(bench: &Bench) {
                 || layer.run(black_box(&x), None, Clamp::RELU, &mut y),
                 || reference::conv(&s, &numbers(s.x_len()), &w, None, &mut vec![0.0; s.y_len()]),
             );
+            let name = format!("{name} cold");
+            if WinogradLayer::can(&s) && bench.wants(&name) {
+                let layers = copies(&layer, layer.size_bytes());
+                let mut turns = layers.iter().cycle();
+                let run = || {
+                    let layer = turns.next().expect("there are copies");
+                    layer.run(black_box(&x), None, Clamp::RELU, &mut y);
+                };
+                bench.row(&name, ops, run, || ());
+            }
+        }
+    }
+    for (name, c, size, c_out, k, stride) in CONVOLUTIONS {
+        let s = shape(c, size, c_out, k, stride, 1);
+        if !WinogradLayer::can(&s) {
+            continue;
+        }
+        let (xs, ys) = images(&s);
+        let (x, w) = (numbers(xs.len()), numbers(s.w_len()));
+        let mut y = Aligned::zeros(ys.len());
+        let ops = 2 * s.y_len() * s.w_len() / s.c_out;
+        for tile in WinogradLayer::tiles(&s) {
+            let name = format!("layer winograd {name} {}x{}", tile.pixels, tile.vectors);
+            let layer = WinogradLayer::new(&s, &w, None, xs, ys, tile);
+            let run = || layer.run(black_box(&x), None, Clamp::RELU, &mut y);
+            bench.row(&name, ops, run, || ());
+            let name = format!("{name} cold");
+            if bench.wants(&name) {
+                let layers = copies(&layer, layer.size_bytes());
+                let mut turns = layers.iter().cycle();
+                let run = || {
+                    let layer = turns.next().expect("there are copies");
+                    layer.run(black_box(&x), None, Clamp::RELU, &mut y);
+                };
+                bench.row(&name, ops, run, || ());
+            }
         }
     }
     for (name, c, size, c_out, k, stride) in CONVOLUTIONS {

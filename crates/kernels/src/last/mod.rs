@@ -18,6 +18,7 @@ mod pool;
 #[cfg(test)]
 mod tests;
 mod tiling;
+mod winograd;
 
 pub use byte_conv::{Added, ByteConvLayer, Results, Scale};
 pub use byte_convert::{bytes_from_last, bytes_to_last, dequantize, max_pool_bytes, quantize};
@@ -27,6 +28,7 @@ pub use convert::{add, from_last, take, to_last};
 pub use depthwise::DepthwiseLayer;
 pub use pool::{Pooling, pool};
 pub use tiling::Tile;
+pub use winograd::WinogradLayer;
 
 /// How a batch of images lies in memory, channels last: `[n, halo + h + halo, halo + w + halo,
 /// pitch]`.

@@ -58,14 +58,14 @@ pub(super) fn image_shapes(s: &ConvShape, wider: usize, c_pitch: bool) -> (Image
     (x, y)
 }
 
-fn packed(x: &[f32], shape: &ImageShape) -> Aligned<f32> {
+pub(super) fn packed(x: &[f32], shape: &ImageShape) -> Aligned<f32> {
     let mut last = Aligned::zeros(shape.len());
     last.fill(f32::NAN);
     to_last(x, shape, &mut last);
     last
 }
 
-fn unpacked(x: &[f32], shape: &ImageShape) -> Vec<f32> {
+pub(super) fn unpacked(x: &[f32], shape: &ImageShape) -> Vec<f32> {
     let mut first = vec![f32::NAN; shape.n * shape.c * shape.h * shape.w];
     from_last(x, shape, &mut first);
     first

@@ -104,7 +104,7 @@ impl Tiling {
         tile: Tile,
         (lanes, sums): (usize, usize),
     ) -> Tiling {
-        check(shape, &x, &y);
+        check_images(shape, &x, &y);
         let ([kh, kw], [down, right]) = (shape.kernel, shape.dilation);
         let joined = right == 1 && x.pitch == shape.c_in;
         let (per_row, run_len) = match joined {
@@ -155,17 +155,7 @@ impl Tiling {
 
     /// What is added to the result, seen as the result is seen here.
     pub(super) fn added(&self, len: usize, shape: ImageShape) -> ImageShape {
-        assert!(len >= shape.len(), "what is added is too short");
-        let same = |s: &ImageShape| (s.n, s.h, s.w, s.c);
-        assert_eq!(
-            same(&shape),
-            same(&self.y_shape),
-            "what is added has another shape"
-        );
-        assert!(
-            shape.pitch.is_multiple_of(self.lanes),
-            "whole vectors are added"
-        );
+        let shape = added_shape(len, shape, &self.y_shape, self.lanes);
         match shape.flat() {
             _ if !self.is_flat() => shape,
             Some(joined) => joined,
@@ -206,46 +196,87 @@ impl Tiling {
 
     /// Calls `f` with the tiles and the panels of each piece of work.
     pub(super) fn pieces(&self, f: impl Fn(Range<usize>, Range<usize>) + Send + Sync) {
+        /// Inputs that stay in the level-2 cache while all panels pass over them.
+        const CACHED_ELEMENTS: usize = 1 << 16;
         let (tiles, panels) = (self.n_tiles(), self.n_panels());
+        let sums = self.tile.pixels * self.tile.vectors * self.lanes;
+        let of_tile = self.x_len.div_ceil(tiles.max(1)).max(1);
+        let pieces = Pieces {
+            tiles,
+            panels,
+            most: (CACHED_ELEMENTS / of_tile).max(1),
+            least: 1,
+            repeats: panels,
+            ops: 2 * tiles * panels * sums * self.taps(),
+        };
+        pieces.each(f);
+    }
+}
+
+/// Work on some tiles and some panels of weights, to be cut into pieces.
+pub(super) struct Pieces {
+    pub(super) tiles: usize,
+    pub(super) panels: usize,
+    /// Most tiles of a piece: those that stay in cache while all panels pass over them.
+    pub(super) most: usize,
+    /// Tiles that are kept together whatever threads there are.
+    pub(super) least: usize,
+    /// Most pieces that the same tiles are in.
+    pub(super) repeats: usize,
+    /// Elementary operations of all of it.
+    pub(super) ops: usize,
+}
+
+impl Pieces {
+    /// Calls `f` with the tiles and the panels of each piece.
+    pub(super) fn each(&self, f: impl Fn(Range<usize>, Range<usize>) + Send + Sync) {
+        let Pieces { tiles, panels, .. } = *self;
         if tiles == 0 || panels == 0 {
             return;
         }
-        let sums = self.tile.pixels * self.tile.vectors * self.lanes;
-        let ops = 2 * tiles * panels * sums * self.taps();
-        let (tiles_each, panels_each) = self.piece(tiles, panels, ops);
-        let panel_pieces = panels.div_ceil(panels_each);
-        parallel::for_each(tiles.div_ceil(tiles_each) * panel_pieces, ops, |i| {
-            let (tile, panel) = (
-                i / panel_pieces * tiles_each,
-                i % panel_pieces * panels_each,
-            );
+        let [by_tiles, by_panels] = self.cuts();
+        parallel::for_each(by_tiles * by_panels, self.ops, |i| {
             f(
-                tile..tiles.min(tile + tiles_each),
-                panel..panels.min(panel + panels_each),
+                parallel::piece(tiles, by_tiles, i / by_panels),
+                parallel::piece(panels, by_panels, i % by_panels),
             );
         });
     }
 
-    /// Tiles and panels of a piece: inputs that stay in the level-2 cache while all panels pass over
-    /// them, and enough pieces for threads.
-    fn piece(&self, tiles: usize, panels: usize, ops: usize) -> (usize, usize) {
-        const CACHED_ELEMENTS: usize = 1 << 16;
+    /// Into how many pieces tiles and panels are cut: as few as may be, but enough for threads.
+    fn cuts(&self) -> [usize; 2] {
         const PIECE_OPS: usize = 1 << 20;
         const PIECES: usize = 8;
-        let of_tile = self.x_len.div_ceil(tiles).max(1);
-        let most = (CACHED_ELEMENTS / of_tile).max(1);
         let wanted = match parallel::threads() {
             1 => 1,
-            _ => (ops / PIECE_OPS).clamp(1, PIECES),
+            _ => (self.ops / PIECE_OPS).clamp(1, PIECES),
         };
-        let by_tiles = tiles.div_ceil(tiles.div_ceil(most).max(wanted.min(tiles)));
-        let pieces = tiles.div_ceil(by_tiles);
-        let by_panels = panels.div_ceil(wanted.div_ceil(pieces).min(panels));
-        (by_tiles, by_panels)
+        let for_threads = wanted.min(self.tiles / self.least);
+        let by_tiles = self.tiles.div_ceil(self.most).max(for_threads);
+        let by_panels = wanted.div_ceil(by_tiles).min(self.panels);
+        [by_tiles, by_panels.min(self.repeats)]
     }
 }
 
-fn check(shape: &ConvShape, x: &ImageShape, y: &ImageShape) {
+/// How what is added to the result `y` lies.
+pub(super) fn added_shape(
+    len: usize,
+    shape: ImageShape,
+    y: &ImageShape,
+    lanes: usize,
+) -> ImageShape {
+    assert!(len >= shape.len(), "what is added is too short");
+    let same = |s: &ImageShape| (s.n, s.h, s.w, s.c);
+    assert_eq!(same(&shape), same(y), "what is added has another shape");
+    assert!(shape.pitch.is_multiple_of(lanes), "whole vectors are added");
+    shape
+}
+
+/// That a convolution has no groups, and images its sizes.
+///
+/// # Panics
+/// If not, or if the halo of `x` is narrower than the padding.
+pub(super) fn check_images(shape: &ConvShape, x: &ImageShape, y: &ImageShape) {
     assert_eq!(shape.groups, 1, "a convolution in groups is another kernel");
     assert_eq!(
         (x.n, x.h, x.w, x.c),

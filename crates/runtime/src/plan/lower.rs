@@ -6,8 +6,8 @@ use bantam_core::op::{Binary, Conv, Layout, Op, Pool, PoolKind, Type, Unary};
 use bantam_core::{DType, Graph, Node, Tensor, ValueId};
 use bantam_kernels::Precision;
 use bantam_kernels::last::{
-    ByteConvLayer, ByteDepthwiseLayer, CHANNEL_BLOCK, Clamp, ConvLayer, DepthwiseLayer, ImageShape,
-    Pooling, Scale, Tile,
+    ByteConvLayer, ByteDepthwiseLayer, CHANNEL_BLOCK, Clamp, DepthwiseLayer, ImageShape, Pooling,
+    Scale, Tile,
 };
 
 use super::chains::{Chain, ChainKind, chains};
@@ -15,6 +15,7 @@ use super::groups::{Bytes, Facts, Group, groups, weight_axis};
 use super::place::{Storage, Use, place};
 use super::rectified::{Rectified, rectified};
 use super::{Place, Plan, Step, Work, renames};
+use crate::convolution::Convolution;
 use crate::kernel::{conv_shape, pool_shape};
 use crate::layer::Layer;
 
@@ -501,7 +502,6 @@ impl<'g> Lowering<'g> {
             added = Some((self.image_shape(v), scale));
         }
         let (clamp, result) = (group.clamp, group.to);
-        let tile = || Tile::candidates(to.w, to.c)[0];
         let layer = if let Some(bytes) = group.bytes {
             let (weights, scales, bias) = self.byte_weights(group);
             let (weights, from) = ((&weights[..], &scales[..]), (from, bytes.scale));
@@ -512,7 +512,8 @@ impl<'g> Lowering<'g> {
                 let to = result;
                 Layer::ByteDepthwise { layer, clamp, to }
             } else {
-                let layer = ByteConvLayer::new(&shape, weights, bias, from, to, tile());
+                let tile = Tile::candidates(to.w, to.c)[0];
+                let layer = ByteConvLayer::new(&shape, weights, bias, from, to, tile);
                 Layer::ByteConv {
                     layer: Box::new(layer),
                     added,
@@ -527,7 +528,7 @@ impl<'g> Lowering<'g> {
                 let layer = Box::new(DepthwiseLayer::new(&shape, &weights, bias, from, to));
                 Layer::Depthwise { layer, clamp }
             } else {
-                let layer = ConvLayer::new(&shape, &weights, bias, from, to, tile());
+                let layer = Convolution::new(&shape, &weights, bias, from, to);
                 Layer::Conv {
                     layer: Box::new(layer),
                     added: added.map(|(shape, _)| shape),
@@ -542,11 +543,11 @@ impl<'g> Lowering<'g> {
         let t = self.type_of(group.out).expect("a layer's shapes are known");
         let outputs = t.shape[t.shape.len() - 1];
         let rows = t.len() / outputs;
-        let tile = Tile::candidates(rows, outputs)[0];
         let clamp = group.clamp;
         let (x, from, layer) = if let Some(bytes) = group.bytes {
             let (weights, scales, bias) = self.byte_weights(group);
             let inputs = weights.len() / outputs;
+            let tile = Tile::candidates(rows, outputs)[0];
             let layer = ByteConvLayer::dense(
                 [rows, inputs, outputs],
                 (&weights, &scales),
@@ -566,7 +567,7 @@ impl<'g> Lowering<'g> {
             let (weights, bias) = self.folded(group);
             let inputs = weights.len() / outputs;
             let sizes = [rows, inputs, outputs];
-            let layer = ConvLayer::dense(sizes, &weights, bias.as_deref(), inputs, tile);
+            let layer = Convolution::dense(sizes, &weights, bias.as_deref(), inputs);
             let layer = Layer::Conv {
                 layer: Box::new(layer),
                 added: None,

@@ -206,8 +206,10 @@ pub struct StepInfo<'a> {
     pub name: &'a str,
     /// The operator, or the kernel and what was fused into it.
     pub kernel: String,
-    /// Multiply-adds.
+    /// Multiply-adds of the operators it stands for.
     pub macs: u64,
+    /// Multiply-adds that its kernel makes: fewer where it has a fast algorithm.
+    pub kernel_macs: u64,
     /// Whether they are of bytes.
     pub in_bytes: bool,
     /// Bytes of its weights, as they are read.
@@ -252,6 +254,11 @@ impl Plan {
                 name: &step.name,
                 kernel,
                 macs: step.macs,
+                kernel_macs: match &step.work {
+                    Work::Layer(Layer::Conv { layer, .. }) => layer.fewer_macs(),
+                    _ => None,
+                }
+                .unwrap_or(step.macs),
                 in_bytes: matches!(
                     step.work,
                     Work::Layer(Layer::ByteConv { .. } | Layer::ByteDepthwise { .. })
