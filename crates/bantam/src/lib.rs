@@ -33,6 +33,7 @@ mod study;
 pub mod variants;
 pub mod watch;
 
+pub use bantam_runtime::LargePages;
 pub use error::{Error, ErrorKind, Result};
 pub use grow::{RunOptions, StageName, StageReport, default_recipe, grow, run_stage};
 pub use inspect::{Inspected, Inspection, inspect, inspect_with};

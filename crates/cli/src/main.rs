@@ -28,6 +28,9 @@ use clap::Parser;
 use args::{Args, Command};
 use output::say;
 
+#[global_allocator]
+static ALLOCATOR: bantam::LargePages = bantam::LargePages;
+
 /// What the last panic said; a decoder's panic is caught and never shown.
 static PANIC: Mutex<String> = Mutex::new(String::new());
 

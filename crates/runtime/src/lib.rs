@@ -16,7 +16,9 @@ mod plan;
 mod slices;
 mod tune;
 
-pub use bantam_kernels::{Level, Precision, level, peak_byte_ops, peak_flops, read_bandwidth};
+pub use bantam_kernels::{
+    LargePages, Level, Precision, level, peak_byte_ops, peak_flops, read_bandwidth,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use executor::Executor;
 pub use plan::{Memory, Plan, StepInfo};
