@@ -282,10 +282,13 @@ pub(crate) struct Finished<'a> {
     pub(crate) bytes: u64,
     /// Whether all of it was done by this process, so that its memory and reads are those of the run.
     pub(crate) whole: bool,
+    /// What the process had read of files before the run: it may have been another program then, such as one
+    /// that builds this one.
+    pub(crate) read_before: Option<u64>,
 }
 
 impl Estimate {
-    /// Puts beside the estimate what the run took. Memory and reads are those of the whole process, and
+    /// Puts beside the estimate what the run took. Memory is that of the whole process; it and what was read are
     /// left out where the system does not tell them or an earlier process did a part.
     pub(crate) fn check(self, run: &Finished) -> Budgeted {
         let seconds: f64 = run.stages.iter().map(|s| s.seconds).sum();
@@ -298,8 +301,11 @@ impl Estimate {
         if run.whole {
             let memory =
                 machine::peak_memory_bytes().map(|b| ("ram_bytes", self.ram_bytes, b as f64));
-            let read = machine::read_bytes();
-            let read = read.map(|b| ("disk_read_bytes", self.disk_read_bytes, b as f64));
+            let read = machine::read_bytes().zip(run.read_before);
+            let read = read.map(|(now, before)| {
+                let read = now.saturating_sub(before) as f64;
+                ("disk_read_bytes", self.disk_read_bytes, read)
+            });
             found.extend(memory.into_iter().chain(read));
         }
         let check = |(what, span, value): (&str, Span, f64)| Check {
@@ -417,6 +423,31 @@ mod tests {
         }
     }
 
+    /// What was read before the run is not of the run.
+    #[test]
+    fn reads_are_those_of_the_run() {
+        let Some(now) = machine::read_bytes() else {
+            eprintln!("skipped: the system does not tell what was read");
+            return;
+        };
+        let read_since = |before| {
+            let run = Finished {
+                stages: &[],
+                parameters: 50,
+                macs: 60,
+                bytes: 240,
+                whole: true,
+                read_before: Some(before),
+            };
+            let reads = estimate().check(&run).took.pop().expect("reads are last");
+            assert_eq!(reads.what, "disk_read_bytes");
+            reads.value
+        };
+        let since_now = read_since(now);
+        let in_all = read_since(0);
+        assert!(in_all >= now as f64 && since_now <= in_all - now as f64);
+    }
+
     #[test]
     fn checks() {
         let stage = |seconds| Stage {
@@ -438,6 +469,7 @@ mod tests {
                 macs: 60,
                 bytes: 240,
                 whole: false,
+                read_before: None,
             };
             let found = estimate().check(&run);
             assert_eq!(found.took.len(), 4);

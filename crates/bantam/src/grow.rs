@@ -11,6 +11,7 @@ use bantam_train::{answers, argmax, evaluate};
 use crate::budget::{Finished, Rates};
 use crate::codebooks::Tuned;
 use crate::folder::{Folder, write_atomic};
+use crate::machine;
 use crate::open::network;
 use crate::prepare::prepare;
 use crate::results::{Histogram, Packed, Part, RunResult, Stage};
@@ -88,6 +89,7 @@ pub fn grow(
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<RunResult> {
+    let read_before = machine::read_bytes();
     let mut road = start(recipe, options, observer)?;
     let finished: Option<RunResult> = road.folder.read_json(RESULT)?;
     if let Some(result) = finished
@@ -115,6 +117,7 @@ pub fn grow(
         bytes: result.file.bytes,
         stages: &result.stages,
         whole,
+        read_before,
     };
     result.budget = Some(estimate.check(&finished));
     road.folder
