@@ -111,7 +111,7 @@ impl ConvShape {
 
     /// # Panics
     /// If there is a bias, but not one for each output channel.
-    fn check_bias(&self, bias: Option<&[f32]>) {
+    pub(crate) fn check_bias(&self, bias: Option<&[f32]>) {
         assert!(
             bias.is_none_or(|bias| bias.len() == self.c_out),
             "a convolution has one bias for each output channel"

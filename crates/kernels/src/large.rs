@@ -21,19 +21,23 @@ const LARGE: usize = 4 << 20;
 
 /// Asks for large pages under a block, as far as it fills them: what is around it stays as it is.
 #[cfg(target_os = "linux")]
+#[inline]
 fn advise(block: *mut u8, size: usize) {
     use rustix::mm::{Advice, madvise};
 
     const PAGE: usize = 2 << 20;
-    let start = (block as usize).next_multiple_of(PAGE);
-    let end = (block as usize).saturating_add(size) / PAGE * PAGE;
-    if size < LARGE || block.is_null() || end <= start {
+    if size < LARGE || block.is_null() {
         return;
     }
-    let address = block.wrapping_add(start - block as usize);
+    let start = (block as usize).next_multiple_of(PAGE);
+    let end = (block as usize).saturating_add(size) / PAGE * PAGE;
+    let (address, length) = (
+        block.wrapping_add(start - block as usize),
+        end.saturating_sub(start),
+    );
     // SAFETY: the range is within a block that the caller has just been given. The advice changes how its
     // pages are backed and nothing of what is in them; a refusal is no loss.
-    let _ = unsafe { madvise(address.cast(), end - start, Advice::LinuxHugepage) };
+    let _ = unsafe { madvise(address.cast(), length, Advice::LinuxHugepage) };
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -44,27 +48,21 @@ unsafe impl GlobalAlloc for LargePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract.
         let block = unsafe { System.alloc(layout) };
-        if layout.size() >= LARGE {
-            advise(block, layout.size());
-        }
+        advise(block, layout.size());
         block
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract.
         let block = unsafe { System.alloc_zeroed(layout) };
-        if layout.size() >= LARGE {
-            advise(block, layout.size());
-        }
+        advise(block, layout.size());
         block
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller keeps the contract.
         let block = unsafe { System.realloc(block, layout, size) };
-        if size >= LARGE {
-            advise(block, size);
-        }
+        advise(block, size);
         block
     }
 

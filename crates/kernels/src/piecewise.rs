@@ -17,7 +17,7 @@ pub struct Grid {
     pub low: f64,
     /// Grid a unit.
     pub scale: f64,
-    /// How many there are. What lies outside is in the first or the last.
+    /// How many there are, a power of two. What lies outside is in the first or the last.
     pub count: usize,
 }
 
@@ -74,6 +74,11 @@ impl PiecewiseLinear {
         assert_eq!(pieces.len(), n, "a piece for each cell");
         pieces.iter_mut().for_each(|piece| piece.value += WHOLE);
         PiecewiseLinear { grid, pieces }
+    }
+
+    /// The cells.
+    pub fn grid(&self) -> Grid {
+        self.grid
     }
 
     /// Adds the values of the function at `x`, to the nearest whole numbers, to `sums`; `other` tells them where

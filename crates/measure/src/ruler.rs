@@ -357,7 +357,6 @@ enum Placer<'a> {
 /// Places numbers. A grid over the range, from a cell below the least mark to one above the largest, has the
 /// lines between marks; where that is more than a bend, the marks of the cell are searched.
 struct Search {
-    grid: Grid,
     lines: PiecewiseLinear,
     /// Marks that lie in cells before each one, and in it: `before << 16 | within`.
     marks: Vec<u32>,
@@ -425,7 +424,6 @@ impl Search {
         let pieces = pieces.map(|(cell, &marks)| piece(grid, cell, marks, &spans));
         Search {
             lines: PiecewiseLinear::new(grid, pieces.collect()),
-            grid,
             marks,
             spans,
         }
@@ -441,7 +439,7 @@ impl Search {
         if x.is_nan() || self.spans.len() == 1 {
             return MISSING_NUMBER;
         }
-        let marks = self.marks[self.grid.find(x).0];
+        let marks = self.marks[self.lines.grid().find(x).0];
         let (first, marks) = ((marks >> 16) as usize, marks as usize & 0xffff);
         // Marks of later cells are larger than `x`.
         let below = self.spans[first + 1..][..marks].partition_point(|s| s.from <= x);

@@ -96,10 +96,7 @@ impl ByteConvLayer {
         assert_eq!(weights.len(), shape.w_len(), "weights of a convolution");
         assert_eq!(scales.len(), shape.c_out, "one scale for each channel");
         assert!(shape.taps() <= Self::MOST_TAPS, "a sum holds its products");
-        assert!(
-            bias.is_none_or(|b| b.len() == shape.c_out),
-            "one bias for each channel"
-        );
+        shape.check_bias(bias);
         let mut tiling = Tiling::new(shape, x, y, tile, limits);
         tiling.group_taps(4);
         let padded = shape.c_out.next_multiple_of(limits.0);

@@ -54,10 +54,7 @@ impl ConvLayer {
     ) -> ConvLayer {
         let limits = limits(level);
         assert_eq!(weights.len(), shape.w_len(), "weights of a convolution");
-        assert!(
-            bias.is_none_or(|b| b.len() == shape.c_out),
-            "one bias for each channel"
-        );
+        shape.check_bias(bias);
         ConvLayer {
             tiling: Tiling::new(shape, x, y, tile, limits),
             level,

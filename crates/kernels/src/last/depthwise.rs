@@ -120,10 +120,7 @@ impl DepthwiseLayer {
     ) -> DepthwiseLayer {
         let geometry = Geometry::new(shape, x, y);
         assert_eq!(weights.len(), shape.w_len(), "weights of a convolution");
-        assert!(
-            bias.is_none_or(|b| b.len() == shape.c_out),
-            "one bias for each channel"
-        );
+        shape.check_bias(bias);
         let (area, padded) = (geometry.taps.len(), geometry.channels());
         let mut packed = Aligned::zeros(padded * area);
         for (channel, kernel) in weights.chunks_exact(area).enumerate() {

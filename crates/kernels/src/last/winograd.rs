@@ -128,10 +128,7 @@ impl WinogradLayer {
         assert!(WinogradLayer::can(shape), "no tiles of 4 by 4 outputs");
         check_images(shape, &x, &y);
         assert_eq!(weights.len(), shape.w_len(), "weights of a convolution");
-        assert!(
-            bias.is_none_or(|b| b.len() == shape.c_out),
-            "one bias for each channel"
-        );
+        shape.check_bias(bias);
         let (lanes, sums) = limits(level);
         let [top, left, ..] = shape.padding;
         let grid = [y.h.div_ceil(OUT), y.w.div_ceil(OUT)];
