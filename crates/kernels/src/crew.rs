@@ -10,9 +10,14 @@
 //! Each thread begins in a part of the pieces that is its own and goes on in those of others when it is
 //! done. So the same thread works on the same rows of an image in layer after layer, and finds them in the cache
 //! of its core; a core that has to fetch them from another takes longer than it saves.
+//!
+//! Two cores need some hundred cycles to pass a cache line on, so there are few to pass: a helper looks at
+//! the line of its own part, where it finds the pieces and what to do with them, and says on another how many
+//! it has done.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,24 +32,19 @@ const LINGER: Duration = Duration::from_micros(100);
 const STAY: Duration = Duration::from_millis(5);
 /// Most parts of a task; more threads than that begin in one together.
 const PARTS: usize = 16;
-/// Looks at the state before the clock is read, or another thread is let through.
-const LOOKS: u32 = 64;
-
-/// Pieces can be had.
-const OPEN: u64 = 1 << 31;
-/// Threads at work, the lower bits of the state.
-const AT_WORK: u64 = OPEN - 1;
+/// Looks before another thread is let through for the first time, and the clock is read: most waits are
+/// over by then.
+const LOOKS: u32 = 512;
+/// Looks from then on.
+const MORE_LOOKS: u32 = 64;
 
 /// One thread that has work to share, and those that help it.
+///
+/// Whoever takes pieces of a part, the leader too, has them to do: the leader does not return from a task
+/// before all its pieces have been taken and done.
 struct Crew {
-    /// The number of the task in the upper 32 bits, whether it is [`OPEN`], and how many helpers are at work
-    /// on it. The thread that leads opens and closes, helpers come in while it is open.
-    state: AtomicU64,
-    /// Written while nobody is at work and it is closed; read by who is at work.
-    task: UnsafeCell<Task>,
-    /// Pieces that nobody has taken, in parts: the first, and the one after the last in the upper 32 bits. Who
-    /// has the part takes from its front, others from its back.
     parts: [Part; PARTS],
+    done: Done,
     /// Helpers that stand by, or have been asked to come.
     helpers: AtomicUsize,
     /// The thread that leads: what it has put into its own queue must not make it help itself.
@@ -53,28 +53,54 @@ struct Crew {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// Pieces of work, by their numbers.
-#[derive(Clone, Copy)]
-struct Task {
-    call: *const (dyn Fn(usize) + Sync),
-    /// Parts that the pieces are in.
-    parts: usize,
-}
-
-/// A range of pieces, on cache lines of its own.
+/// Pieces that helpers have done, on cache lines of its own.
 #[repr(align(128))]
 #[derive(Default)]
-struct Part(AtomicU64);
+struct Done(AtomicUsize);
+
+/// What is called with the number of a piece.
+type Call = *const (dyn Fn(usize) + Sync);
+
+/// A part of the pieces of a task, on cache lines of its own.
+#[repr(align(128))]
+struct Part {
+    /// Pieces that nobody has taken: the first, and the one after the last in the upper 32 bits. Who has
+    /// the part takes from its front, others from its back.
+    pieces: AtomicU64,
+    /// Written by the leader while there are no pieces and all that have been taken are done; read by
+    /// who has taken a piece and not yet done it.
+    call: UnsafeCell<Call>,
+}
 
 impl Part {
-    fn fill(&self, pieces: std::ops::Range<usize>) {
+    fn new() -> Part {
+        fn nothing(_: usize) {}
+        Part {
+            pieces: AtomicU64::new(0),
+            call: UnsafeCell::new(&nothing),
+        }
+    }
+
+    /// Gives pieces out.
+    ///
+    /// # Safety
+    /// There are none, all that were taken are done, and `call` may be called until these are.
+    unsafe fn fill(&self, pieces: Range<usize>, call: Call) {
+        // SAFETY: nobody has a piece that is not done, so nobody reads.
+        unsafe { *self.call.get() = call };
         let range = (pieces.end as u64) << 32 | pieces.start as u64;
-        self.0.store(range, Ordering::Relaxed);
+        self.pieces.store(range, Ordering::Release);
+    }
+
+    /// Whether there are pieces that nobody has taken.
+    fn has_pieces(&self) -> bool {
+        let range = self.pieces.load(Ordering::Relaxed);
+        (range & 0xffff_ffff) < range >> 32
     }
 
     /// Takes a piece from the front, or from the back.
     fn take(&self, front: bool) -> Option<usize> {
-        let mut range = self.0.load(Ordering::Relaxed);
+        let mut range = self.pieces.load(Ordering::Relaxed);
         loop {
             let (first, end) = (range & 0xffff_ffff, range >> 32);
             if first >= end {
@@ -84,8 +110,12 @@ impl Part {
                 true => (first, range + 1),
                 false => (end - 1, range - (1 << 32)),
             };
-            let order = Ordering::Relaxed;
-            match self.0.compare_exchange_weak(range, less, order, order) {
+            // Whatever task the range belongs to by now, a piece of it is taken.
+            let order = (Ordering::Acquire, Ordering::Relaxed);
+            match self
+                .pieces
+                .compare_exchange_weak(range, less, order.0, order.1)
+            {
                 Ok(_) => return Some(piece as usize),
                 Err(now) => range = now,
             }
@@ -93,10 +123,10 @@ impl Part {
     }
 }
 
-// SAFETY: `task` is written by the leader only while the state is closed and nobody is at work, and read
-// only by helpers that have come in while it was open. Opening and coming in are a release and an acquire
-// of the state, and so are leaving and the leader's look that finds nobody at work. What the task points to
-// may be called from any thread (`Sync`).
+// SAFETY: `call` of a part is written by the leader only while no piece is taken that is not done, and read
+// only by who has taken one (see `Part`). Filling and taking are a release and an acquire of the pieces;
+// counting what is done and the leader's look that finds all done are those of `done`. What is called may
+// be called from any thread (`Sync`).
 unsafe impl Sync for Crew {}
 // SAFETY: as above; the pointer is not used but under that rule.
 unsafe impl Send for Crew {}
@@ -130,14 +160,9 @@ pub(crate) fn share(n: usize, f: &(dyn Fn(usize) + Sync)) {
 
 impl Crew {
     fn new() -> Crew {
-        fn nothing(_: usize) {}
         Crew {
-            state: AtomicU64::new(0),
-            task: UnsafeCell::new(Task {
-                call: &nothing,
-                parts: 0,
-            }),
-            parts: Default::default(),
+            parts: std::array::from_fn(|_| Part::new()),
+            done: Done::default(),
             helpers: AtomicUsize::new(0),
             leader: std::thread::current().id(),
             panic: Mutex::new(None),
@@ -148,46 +173,48 @@ impl Crew {
     fn lead(self: &Arc<Crew>, n: usize, f: &(dyn Fn(usize) + Sync)) -> std::thread::Result<()> {
         let threads = rayon::current_num_threads().min(n);
         self.call_helpers(threads - 1);
-        let parts = threads.min(PARTS);
-        // SAFETY: only the lifetime changes. Helpers use the pointer while they are at work, and this
-        // function returns after all of them have left and none can come in any more.
-        let call: *const (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(f as *const _) };
-        // SAFETY: the last task is closed and nobody is at work on it, so nobody reads.
-        unsafe { *self.task.get() = Task { call, parts } };
-        for (i, part) in self.parts[..parts].iter().enumerate() {
-            part.fill(i * n / parts..(i + 1) * n / parts);
+        let parts = &self.parts[..threads.min(PARTS)];
+        // SAFETY: only the lifetime changes. Who has taken a piece uses the pointer until it is done, and
+        // this function returns after all pieces have been taken and done.
+        let call: Call = unsafe { std::mem::transmute(f as *const _) };
+        // What others are to begin with comes first.
+        for (i, part) in parts.iter().enumerate().rev() {
+            let (begin, end) = (i * n / parts.len(), (i + 1) * n / parts.len());
+            // SAFETY: the last task is done, and `call` can be called until this one is.
+            unsafe { part.fill(begin..end, call) };
         }
-        let number = (self.state.load(Ordering::Relaxed) >> 32) as u32;
-        let number = u64::from(number.wrapping_add(1));
-        self.state.store(number << 32 | OPEN, Ordering::Release);
-        let own = catch_unwind(AssertUnwindSafe(|| self.work(0, parts, f)));
-        self.state.fetch_and(!OPEN, Ordering::AcqRel);
-        let mut looks = 0;
-        while self.state.load(Ordering::Acquire) & AT_WORK > 0 {
-            pause(&mut looks);
+        let mut taken = 0;
+        let own = catch_unwind(AssertUnwindSafe(|| {
+            for (i, part) in parts.iter().enumerate() {
+                while let Some(piece) = part.take(i == 0) {
+                    taken += 1;
+                    f(piece);
+                }
+            }
+        }));
+        // After a panic some are left, that nobody needs to do any more.
+        for part in parts {
+            while part.take(true).is_some() {
+                taken += 1;
+            }
         }
+        let mut waiting = Waiting::default();
+        while self.done.0.load(Ordering::Acquire) < n - taken {
+            waiting.pause();
+        }
+        self.done.0.store(0, Ordering::Relaxed);
         let helper = self.panic.lock().unwrap_or_else(|e| e.into_inner()).take();
         own.and(helper.map_or(Ok(()), Err))
     }
 
-    /// Takes pieces while there are any: those of the part of this thread, then those of the others.
-    fn work(&self, own: usize, parts: usize, f: &(dyn Fn(usize) + Sync)) {
-        for i in 0..parts {
-            let part = &self.parts[(own + i) % parts];
-            while let Some(piece) = part.take(i == 0) {
-                f(piece);
-            }
-        }
-    }
-
-    /// Asks threads to come until so many have been asked or are there.
+    /// Calls helpers until so many have been asked or are there.
     fn call_helpers(self: &Arc<Crew>, most: usize) {
         while self.helpers.load(Ordering::Relaxed) < most {
             let number = self.helpers.fetch_add(1, Ordering::Relaxed);
             let crew = Arc::clone(self);
             rayon::spawn(move || {
                 if std::thread::current().id() != crew.leader {
-                    crew.stand_by(number + 1);
+                    crew.stand_by((number + 1) % PARTS);
                 }
                 crew.helpers.fetch_sub(1, Ordering::Relaxed);
             });
@@ -196,74 +223,64 @@ impl Crew {
 
     /// Helps with one task after the other, beginning with the same part of each, until there has been
     /// none for a while.
-    fn stand_by(&self, part: usize) {
+    fn stand_by(&self, own: usize) {
         let begin = Instant::now();
-        let (mut done, mut looks, mut since) = (u64::MAX, 0, begin);
+        let (mut since, mut waiting) = (begin, Waiting::default());
         loop {
-            let state = self.state.load(Ordering::Relaxed);
-            if state & OPEN > 0 && state >> 32 != done {
-                let come = state + 1;
-                let order = (Ordering::Acquire, Ordering::Relaxed);
-                if self
-                    .state
-                    .compare_exchange(state, come, order.0, order.1)
-                    .is_ok()
-                {
-                    self.help(part);
-                    (done, looks, since) = (state >> 32, 0, Instant::now());
-                    if since - begin > STAY {
-                        return;
-                    }
+            if self.parts[own].has_pieces() {
+                self.help(own);
+                (since, waiting) = (Instant::now(), Waiting::default());
+                if since - begin > STAY {
+                    return;
                 }
-                continue;
-            }
-            if pause(&mut looks) && since.elapsed() > LINGER {
+            } else if waiting.pause() && since.elapsed() > LINGER {
                 return;
             }
         }
     }
 
-    /// Works on the task that this thread has come in for, and leaves it.
-    fn help(&self, part: usize) {
-        // SAFETY: this thread is at work, so the leader writes no task, and has not returned from the
-        // call that keeps what the task points to alive.
-        let (task, f) = unsafe {
-            let task = *self.task.get();
-            (task, &*task.call)
-        };
-        // Whatever happens, the leader waits for this.
-        let _leaves = Leaves(&self.state);
-        let work = || self.work(part % task.parts, task.parts, f);
+    /// Takes pieces and does them while there are any: those of its own part, then those of the others.
+    fn help(&self, own: usize) {
         // A thread may have come while it waited for something within a piece of its own.
         let was_busy = CREW.with(|(_, busy)| busy.replace(true));
-        let result = catch_unwind(AssertUnwindSafe(work));
-        CREW.with(|(_, busy)| busy.set(was_busy));
-        if let Err(panic) = result {
-            let mut first = self.panic.lock().unwrap_or_else(|e| e.into_inner());
-            first.get_or_insert(panic);
+        let mut taken = 0;
+        for i in 0..PARTS {
+            let part = &self.parts[(own + i) % PARTS];
+            while let Some(piece) = part.take(i == 0) {
+                taken += 1;
+                // SAFETY: this thread has taken a piece and not yet said that it is done: the leader
+                // writes nothing, and keeps what is called alive.
+                let call = unsafe { &**part.call.get() };
+                let result = catch_unwind(AssertUnwindSafe(|| call(piece)));
+                if let Err(panic) = result {
+                    let mut first = self.panic.lock().unwrap_or_else(|e| e.into_inner());
+                    first.get_or_insert(panic);
+                }
+            }
         }
+        CREW.with(|(_, busy)| busy.set(was_busy));
+        // All are of one task, which does not end before this.
+        self.done.0.fetch_add(taken, Ordering::Release);
     }
 }
 
-/// Says that a helper has left when it is dropped.
-struct Leaves<'a>(&'a AtomicU64);
+/// Waits that have had no end so far.
+#[derive(Default)]
+struct Waiting(u32);
 
-impl Drop for Leaves<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Release);
+impl Waiting {
+    /// Waits for an instant; true from time to time, when another thread has been let through.
+    fn pause(&mut self) -> bool {
+        self.0 += 1;
+        if self.0 < LOOKS {
+            std::hint::spin_loop();
+            return false;
+        }
+        self.0 = LOOKS - MORE_LOOKS;
+        // Where there are more threads than processors, the one that is waited for may be waiting for this.
+        std::thread::yield_now();
+        true
     }
-}
-
-/// Waits for an instant; true from time to time, when another thread has been let through.
-fn pause(looks: &mut u32) -> bool {
-    *looks += 1;
-    if !looks.is_multiple_of(LOOKS) {
-        std::hint::spin_loop();
-        return false;
-    }
-    // Where there are more threads than processors, the one that is waited for may be waiting for this.
-    std::thread::yield_now();
-    true
 }
 
 #[cfg(test)]

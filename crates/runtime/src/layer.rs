@@ -5,8 +5,8 @@
 use bantam_core::op::elementwise::UnaryKind;
 use bantam_kernels::PoolShape;
 use bantam_kernels::last::{
-    self, Added, ByteConvLayer, ByteDepthwiseLayer, Clamp, DepthwiseLayer, ImageShape, Pooling,
-    Results, Scale, Tile, from_last, to_last,
+    self, Added, ByteConvLayer, ByteDepthwiseLayer, Clamp, Cut, DepthwiseLayer, ImageShape,
+    Pooling, Results, Scale, Tile, from_last, to_last,
 };
 
 use crate::chain::{Gelu, Norm};
@@ -143,13 +143,7 @@ pub(crate) enum Layer {
     /// The Gaussian error linear unit of so many values.
     Gelu(Gelu, usize),
     /// Some pixels, and zeros as further channels.
-    Take {
-        x: ImageShape,
-        y: ImageShape,
-        start: [usize; 2],
-        step: [usize; 2],
-        before: usize,
-    },
+    Take(Cut),
 }
 
 impl Layer {
@@ -194,7 +188,7 @@ impl Layer {
             Layer::Map { .. } => "map".to_owned(),
             Layer::Norm(..) => "layer norm".to_owned(),
             Layer::Gelu(..) => "GELU".to_owned(),
-            Layer::Take { .. } => "take".to_owned(),
+            Layer::Take(_) => "take".to_owned(),
         }
     }
 
@@ -289,13 +283,7 @@ impl Layer {
                 norm.run(x.floats(), second, &mut y.floats()[..*len]);
             }
             Layer::Gelu(gelu, len) => gelu.run(x.floats(), &mut y.floats()[..*len]),
-            Layer::Take {
-                x: xs,
-                y: ys,
-                start,
-                step,
-                before,
-            } => last::take((x.floats(), xs), *start, *step, *before, (y.floats(), ys)),
+            Layer::Take(cut) => cut.run(x.floats(), y.floats()),
         }
     }
 }

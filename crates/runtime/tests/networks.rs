@@ -75,6 +75,20 @@ impl Net {
         self.then(Op::BatchNorm(BatchNorm::default()), &more)
     }
 
+    /// Every other row (axis 2) or column (axis 3), from the first on.
+    fn every_other(&mut self, axis: usize) -> &mut Net {
+        let mut ranges = vec![SliceRange::ALL; 4];
+        ranges[axis].step = 2;
+        self.then(Op::Layout(Layout::Slice { ranges }), &[])
+    }
+
+    /// Channels of zeros before and after.
+    fn channels_around(&mut self, channels: [usize; 2]) -> &mut Net {
+        let padding = vec![[0, 0], channels, [0, 0], [0, 0]];
+        let value = 0.0;
+        self.then(Op::Layout(Layout::Pad { padding, value }), &[])
+    }
+
     fn unary(&mut self, kind: UnaryKind) -> &mut Net {
         self.then(Op::Unary(Unary::new(kind)), &[])
     }
@@ -94,8 +108,8 @@ fn conv(stride: usize, padding: usize, groups: usize) -> Conv {
     }
 }
 
-/// A residual block with batch norms, a shortcut that takes every other pixel and adds channels, and
-/// a classifier.
+/// A residual block with batch norms, a shortcut that takes every other row, then every other column, and
+/// adds channels, and a classifier.
 fn residual() -> Graph {
     let mut net = Net::new("residual", &[3, 12, 10]);
     net.conv([3, 16, 3], conv(1, 1, 1), false)
@@ -108,20 +122,7 @@ fn residual() -> Graph {
     net.conv([24, 24, 3], conv(1, 1, 1), true).norm(24);
     let body = net.last;
     net.last = input;
-    let every_other = SliceRange {
-        step: 2,
-        ..SliceRange::ALL
-    };
-    let ranges = vec![SliceRange::ALL, SliceRange::ALL, every_other, every_other];
-    net.then(Op::Layout(Layout::Slice { ranges }), &[]);
-    let padding = vec![[0, 0], [4, 4], [0, 0], [0, 0]];
-    net.then(
-        Op::Layout(Layout::Pad {
-            padding,
-            value: 0.0,
-        }),
-        &[],
-    );
+    net.every_other(2).every_other(3).channels_around([4, 4]);
     let shortcut = net.last;
     net.last = body;
     net.then(Op::Binary(Binary::Add), &[shortcut])
@@ -160,6 +161,22 @@ fn inverted() -> Graph {
     );
     net.unary(UnaryKind::Sigmoid);
     net.then(Op::Pool(Pool::global(average)), &[]);
+    net.finish()
+}
+
+/// Parts of images that others read as well, one of them as an output.
+fn cuts() -> Graph {
+    let mut net = Net::new("cuts", &[3, 9, 8]);
+    net.conv([3, 16, 3], conv(1, 1, 1), true);
+    net.every_other(2).every_other(3);
+    net.b.output(net.last);
+    net.channels_around([3, 0]).every_other(2);
+    let seen = net.last;
+    net.channels_around([0, 5]).every_other(3);
+    let one = net.last;
+    net.last = seen;
+    net.channels_around([5, 0]).every_other(3);
+    net.then(Op::Binary(Binary::Add), &[one]);
     net.finish()
 }
 
@@ -409,6 +426,7 @@ fn networks_agree_with_the_reference() {
     let nets = [
         residual(),
         inverted(),
+        cuts(),
         not_fused(),
         matrices(),
         drawn("lenet-300-100"),
@@ -529,6 +547,16 @@ fn a_profile_has_a_time_for_each_step() {
         "{kernels:?}"
     );
     assert!(steps.iter().map(|s| s.macs).sum::<u64>() > 0);
+}
+
+/// Parts of parts of an image are taken in one step, unless others read what is between.
+#[test]
+fn cuts_that_follow_each_other_are_one_step() {
+    for (graph, expected) in [(residual(), 1), (cuts(), 4), (drawn("resnet20-cifar"), 2)] {
+        let plan = Plan::for_batch(&graph, 2).unwrap();
+        let takes = plan.steps().filter(|s| s.kernel == "take").count();
+        assert_eq!(takes, expected, "{}", graph.name());
+    }
 }
 
 /// Outputs can still be read when the inputs are gone, but for an input that is handed on.

@@ -221,14 +221,16 @@ impl ByteConvLayer {
         if tiling.y.is_empty() {
             return;
         }
-        tiling.pieces(|tiles, panels| {
+        tiling.pieces(|piece| {
+            // SAFETY: these rows are this piece's.
+            unsafe { output.fill_halo_of(piece.halo_of, &tiling.y_shape) };
             let work = Work {
-                tiles,
+                tiles: piece.tiles,
                 x,
                 added,
                 output: &output,
             };
-            for panel in panels {
+            for panel in piece.panels {
                 let (first, vectors) = tiling.panel(panel);
                 match vectors {
                     1 => self.panel::<1>(first, &work),
@@ -312,8 +314,6 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Fills the halo.
-    ///
     /// # Panics
     /// If the result is shorter than its shape says.
     pub(super) fn new(y: Results, shape: &ImageShape, clamp: Clamp) -> Output {
@@ -321,16 +321,28 @@ impl Output {
         let (out, to) = match y {
             Results::Floats(y) => {
                 assert!(y.len() >= len, "the result is too short");
-                shape.clear_halo(&mut y[..len]);
                 (Out::Floats(SharedMut::new(y)), None)
             }
             Results::Bytes(y, scale) => {
                 assert!(y.len() >= len, "the result is too short");
-                shape.fill_halo(&mut y[..len], scale.zero_point);
                 (Out::Bytes(SharedMut::new(y)), Some(scale))
             }
         };
         Output { out, to, clamp }
+    }
+
+    /// Fills what is around some rows of the batch.
+    ///
+    /// # Safety
+    /// The result was made with this shape, and nobody else fills what is around these rows.
+    pub(super) unsafe fn fill_halo_of(&self, rows: Range<usize>, shape: &ImageShape) {
+        let zero = self.to.map_or(0, |to| to.zero_point);
+        match self.out {
+            // SAFETY: the length was checked; the rest is the caller's to see to.
+            Out::Floats(y) => unsafe { shape.fill_halo_of(rows, y, 0.0) },
+            // SAFETY: as above.
+            Out::Bytes(y) => unsafe { shape.fill_halo_of(rows, y, zero) },
+        }
     }
 
     #[inline(always)]

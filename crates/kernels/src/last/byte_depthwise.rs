@@ -68,6 +68,8 @@ impl ByteDepthwiseLayer {
     pub fn run(&self, x: &[u8], clamp: Clamp, y: Results) {
         let output = Output::new(y, &self.geometry.y, clamp);
         self.geometry.rows(x.len(), |row| {
+            // SAFETY: each row comes once.
+            unsafe { output.fill_halo_of(row..row + 1, &self.geometry.y) };
             let work = Row {
                 layer: self,
                 row,

@@ -145,20 +145,21 @@ impl ConvLayer {
         );
         assert!(y.len() >= tiling.y_shape.len(), "the result is too short");
         let added = added.map(|(data, shape)| (data, tiling.added(data.len(), shape)));
-        tiling.y_shape.clear_halo(&mut y[..tiling.y_shape.len()]);
         if tiling.y.is_empty() {
             return;
         }
         let out = SharedMut::new(y);
-        tiling.pieces(|tiles, panels| {
+        tiling.pieces(|piece| {
+            // SAFETY: the result is long enough, and these rows are this piece's.
+            unsafe { tiling.y_shape.fill_halo_of(piece.halo_of, out, 0.0) };
             let work = Work {
-                tiles,
+                tiles: piece.tiles,
                 x,
                 added,
                 clamp,
                 out,
             };
-            for panel in panels {
+            for panel in piece.panels {
                 let (first, vectors) = tiling.panel(panel);
                 match vectors {
                     1 => self.panel::<1>(first, &work),

@@ -128,32 +128,3 @@ pub fn add(
         }
     });
 }
-
-/// Pixels `start + i * step` of `x`, with `before` channels of zeros in front and zeros behind as far as
-/// `y` has channels; zeros in the halo of `y`.
-///
-/// # Panics
-/// If `y` does not fit into that part of `x`, or a slice is too short.
-pub fn take(
-    (x, x_shape): (&[f32], &ImageShape),
-    start: [usize; 2],
-    step: [usize; 2],
-    before: usize,
-    (y, y_shape): (&mut [f32], &ImageShape),
-) {
-    let (x, y) = (&x[..x_shape.len()], &mut y[..y_shape.len()]);
-    y.fill(0.0);
-    for n in 0..y_shape.n {
-        for row in 0..y_shape.h {
-            for column in 0..y_shape.w {
-                let [down, right] = [start[0] + row * step[0], start[1] + column * step[1]];
-                assert!(
-                    down < x_shape.h && right < x_shape.w,
-                    "pixels inside the image are taken"
-                );
-                let from = &x[x_shape.at(n, down, right)..][..x_shape.c];
-                y[y_shape.at(n, row, column) + before..][..x_shape.c].copy_from_slice(from);
-            }
-        }
-    }
-}

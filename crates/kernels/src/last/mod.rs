@@ -13,6 +13,7 @@ mod byte_depthwise;
 mod byte_tests;
 mod conv;
 mod convert;
+mod cut;
 mod depthwise;
 mod pool;
 #[cfg(test)]
@@ -24,11 +25,16 @@ pub use byte_conv::{Added, ByteConvLayer, Results, Scale};
 pub use byte_convert::{bytes_from_last, bytes_to_last, dequantize, max_pool_bytes, quantize};
 pub use byte_depthwise::ByteDepthwiseLayer;
 pub use conv::ConvLayer;
-pub use convert::{add, from_last, take, to_last};
+pub use convert::{add, from_last, to_last};
+pub use cut::Cut;
 pub use depthwise::DepthwiseLayer;
 pub use pool::{Pooling, pool};
 pub use tiling::Tile;
 pub use winograd::WinogradLayer;
+
+use std::ops::Range;
+
+use crate::parallel::SharedMut;
 
 /// How a batch of images lies in memory, channels last: `[n, halo + h + halo, halo + w + halo,
 /// pitch]`.
@@ -114,22 +120,40 @@ impl ImageShape {
     }
 
     /// Writes what is around each image.
+    ///
+    /// # Panics
+    /// If `data` is shorter than the batch.
     pub fn fill_halo<T: Copy>(&self, data: &mut [T], value: T) {
+        assert!(data.len() >= self.len(), "images are too short");
+        // SAFETY: the batch is there, and borrowed.
+        unsafe { self.fill_halo_of(0..self.n * self.h, SharedMut::new(data), value) };
+    }
+
+    /// Writes what is around some rows of the batch, which are numbered without the halo: left and right of
+    /// them, above the first of an image and below the last. So whoever makes them has it in the cache.
+    ///
+    /// # Safety
+    /// `out` has the whole batch, and nobody else uses what is around these rows at the same time.
+    unsafe fn fill_halo_of<T: Copy>(&self, rows: Range<usize>, out: SharedMut<T>, value: T) {
         let [above, left] = self.halo;
-        if self.halo == [0; 2] || self.is_empty() {
+        if self.halo == [0; 2] || rows.is_empty() {
             return;
         }
-        let (row, side) = (self.row_len(), left * self.pitch);
-        for image in data.chunks_exact_mut(self.image_len()) {
-            let (top, rest) = image.split_at_mut(above * row);
-            let (rows, bottom) = rest.split_at_mut(self.h * row);
-            top.fill(value);
-            bottom.fill(value);
-            if side > 0 {
-                for row in rows.chunks_exact_mut(row) {
-                    row[..side].fill(value);
-                    row[side + self.w * self.pitch..].fill(value);
-                }
+        let (row_len, side) = (self.row_len(), left * self.pitch);
+        let fill = |at: usize, len: usize| {
+            // SAFETY: what is around rows is within the batch, and the caller's.
+            unsafe { std::slice::from_raw_parts_mut(out.at(at), len) }.fill(value);
+        };
+        for row in rows {
+            let (image, row) = (row / self.h, row % self.h);
+            let begin = image * self.image_len() + (above + row) * row_len;
+            if row == 0 {
+                fill(begin - above * row_len, above * row_len);
+            }
+            fill(begin, side);
+            fill(begin + row_len - side, side);
+            if row + 1 == self.h {
+                fill(begin + row_len, above * row_len);
             }
         }
     }

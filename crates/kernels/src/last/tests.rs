@@ -293,3 +293,38 @@ fn every_level_agrees_with_reference() {
         }
     }
 }
+
+/// All around the pixels is written, whoever has which rows, and no pixel is.
+#[test]
+fn a_halo_is_filled_row_by_row() {
+    for (n, h, w, pitch, halo) in [
+        (1, 1, 1, 1, [1, 1]),
+        (2, 5, 3, 4, [2, 1]),
+        (3, 2, 7, 16, [0, 3]),
+        (2, 3, 2, 2, [1, 0]),
+        (2, 3, 2, 2, [0, 0]),
+    ] {
+        let c = pitch;
+        let shape = ImageShape {
+            n,
+            h,
+            w,
+            c,
+            pitch,
+            halo,
+        };
+        let mut expected = vec![7u8; shape.len()];
+        for (image, row) in (0..n).flat_map(|image| (0..h).map(move |row| (image, row))) {
+            expected[shape.at(image, row, 0)..][..w * pitch].fill(0);
+        }
+        for pieces in 1..=n * h {
+            let mut data = vec![0; shape.len()];
+            let out = SharedMut::new(&mut data);
+            for rows in (0..pieces).map(|i| crate::parallel::piece(n * h, pieces, i)) {
+                // SAFETY: the batch is there, and rows come one after the other.
+                unsafe { shape.fill_halo_of(rows, out, 7) };
+            }
+            assert_eq!(data, expected, "{shape:?} in {pieces}");
+        }
+    }
+}

@@ -194,8 +194,8 @@ impl Tiling {
         (first, self.tile.vectors.min(self.n_vectors - first))
     }
 
-    /// Calls `f` with the tiles and the panels of each piece of work.
-    pub(super) fn pieces(&self, f: impl Fn(Range<usize>, Range<usize>) + Send + Sync) {
+    /// Calls `f` with each piece of work.
+    pub(super) fn pieces(&self, f: impl Fn(Piece) + Send + Sync) {
         /// Inputs that stay in the level-2 cache while all panels pass over them.
         const CACHED_ELEMENTS: usize = 1 << 16;
         let (tiles, panels) = (self.n_tiles(), self.n_panels());
@@ -204,6 +204,7 @@ impl Tiling {
         let pieces = Pieces {
             tiles,
             panels,
+            rows: self.y_shape.n * self.y_shape.h,
             most: (CACHED_ELEMENTS / of_tile).max(1),
             least: 1,
             repeats: panels,
@@ -213,10 +214,20 @@ impl Tiling {
     }
 }
 
+/// A piece of work.
+pub(super) struct Piece {
+    pub(super) tiles: Range<usize>,
+    pub(super) panels: Range<usize>,
+    /// Rows of the batch whose halo is this piece's to fill.
+    pub(super) halo_of: Range<usize>,
+}
+
 /// Work on some tiles and some panels of weights, to be cut into pieces.
 pub(super) struct Pieces {
     pub(super) tiles: usize,
     pub(super) panels: usize,
+    /// Rows of the batch that is made.
+    pub(super) rows: usize,
     /// Most tiles of a piece: those that stay in cache while all panels pass over them.
     pub(super) most: usize,
     /// Tiles that are kept together whatever threads there are.
@@ -228,24 +239,31 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Calls `f` with the tiles and the panels of each piece.
-    pub(super) fn each(&self, f: impl Fn(Range<usize>, Range<usize>) + Send + Sync) {
-        let Pieces { tiles, panels, .. } = *self;
+    /// Calls `f` with each piece.
+    pub(super) fn each(&self, f: impl Fn(Piece) + Send + Sync) {
+        let Pieces {
+            tiles,
+            panels,
+            rows,
+            ..
+        } = *self;
         if tiles == 0 || panels == 0 {
             return;
         }
         let [by_tiles, by_panels] = self.cuts();
-        parallel::for_each(by_tiles * by_panels, self.ops, |i| {
-            f(
-                parallel::piece(tiles, by_tiles, i / by_panels),
-                parallel::piece(panels, by_panels, i % by_panels),
-            );
+        let pieces = by_tiles * by_panels;
+        parallel::for_each(pieces, self.ops, |i| {
+            f(Piece {
+                tiles: parallel::piece(tiles, by_tiles, i / by_panels),
+                panels: parallel::piece(panels, by_panels, i % by_panels),
+                halo_of: parallel::piece(rows, pieces, i),
+            });
         });
     }
 
     /// Into how many pieces tiles and panels are cut: as few as may be, but enough for threads.
     fn cuts(&self) -> [usize; 2] {
-        const PIECE_OPS: usize = 1 << 20;
+        const PIECE_OPS: usize = 3 << 17;
         const PIECES: usize = 8;
         let wanted = match parallel::threads() {
             1 => 1,

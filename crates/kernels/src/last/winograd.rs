@@ -216,7 +216,6 @@ impl WinogradLayer {
         assert!(y.len() >= self.y.len(), "the result is too short");
         let added =
             added.map(|(data, shape)| (data, added_shape(data.len(), shape, &self.y, self.lanes)));
-        self.y.clear_halo(&mut y[..self.y.len()]);
         if self.y.is_empty() {
             return;
         }
@@ -227,8 +226,7 @@ impl WinogradLayer {
             clamp,
             out: SharedMut::new(y),
         };
-        self.pieces()
-            .each(|groups, panels| work.piece(groups, panels));
+        self.pieces().each(|piece| work.piece(piece));
     }
 
     fn n_tiles(&self) -> usize {
@@ -261,6 +259,7 @@ impl WinogradLayer {
         Pieces {
             tiles: groups,
             panels,
+            rows: self.y.n * self.y.h,
             most: (CACHED_ELEMENTS / of_group).max(sharing),
             least: match self.weights.len() <= CACHED_WEIGHTS {
                 true => 1,

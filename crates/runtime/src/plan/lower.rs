@@ -6,8 +6,8 @@ use bantam_core::op::{Binary, Conv, Layout, Op, Pool, PoolKind, Type, Unary};
 use bantam_core::{DType, Graph, Node, Tensor, ValueId};
 use bantam_kernels::Precision;
 use bantam_kernels::last::{
-    ByteConvLayer, ByteDepthwiseLayer, CHANNEL_BLOCK, Clamp, DepthwiseLayer, ImageShape, Pooling,
-    Scale, Tile,
+    ByteConvLayer, ByteDepthwiseLayer, CHANNEL_BLOCK, Clamp, Cut, DepthwiseLayer, ImageShape,
+    Pooling, Scale, Tile,
 };
 
 use super::chains::{Chain, ChainKind, chains};
@@ -260,26 +260,53 @@ impl<'g> Lowering<'g> {
                     .map(|(r, len)| r.resolve(len))
                     .collect();
                 let whole = |axis: usize| taken[axis] == (0, sizes[axis]);
-                (whole(0) && whole(1)).then(|| Layer::Take {
+                let cut = Cut {
                     x,
                     y,
                     start: [taken[2].0, taken[3].0],
                     step: [ranges[2].step, ranges[3].step],
                     before: 0,
-                })
+                };
+                (whole(0) && whole(1)).then_some(Layer::Take(cut))
             }
             Op::Layout(Layout::Pad { padding, value }) => {
                 let only = [0, 2, 3].iter().all(|&axis| padding[axis] == [0, 0]);
-                (only && *value == 0.0).then(|| Layer::Take {
+                let cut = Cut {
                     x,
                     y,
                     start: [0; 2],
                     step: [1; 2],
                     before: padding[1][0],
-                })
+                };
+                (only && *value == 0.0).then_some(Layer::Take(cut))
             }
             _ => None,
         }
+    }
+
+    /// Whether a layer takes pixels of an image, and only one that does so as well reads what it makes.
+    fn is_cut_again(&self, node: &Node, layer: &Layer) -> bool {
+        let next = self.facts.reader(node.outputs[0]);
+        let next = next.and_then(|n| self.image_layer(&self.facts.graph.nodes()[n]));
+        matches!((layer, next), (Layer::Take(_), Some(Layer::Take(_))))
+    }
+
+    /// A layer and what it reads. Where it takes pixels of what others take of an image for it alone, as
+    /// the shortcuts of residual networks do, it takes them from that image.
+    fn joined_cuts(&self, node: &'g Node, layer: Layer) -> (&'g [ValueId], Layer) {
+        let Layer::Take(mut cut) = layer else {
+            return (&node.inputs, layer);
+        };
+        let mut values = &node.inputs;
+        while let Some(before) = self.facts.producer(values[0])
+            && let before = &self.facts.graph.nodes()[before]
+            && let Some(layer @ Layer::Take(first)) = self.image_layer(before)
+            && self.is_cut_again(before, &layer)
+        {
+            cut = first.then(&cut);
+            values = &before.inputs;
+        }
+        (values, Layer::Take(cut))
     }
 
     fn new_storage(&mut self, storage: Storage) -> usize {
@@ -401,8 +428,13 @@ impl<'g> Lowering<'g> {
         if self.is_made(out)
             && let Some(layer) = self.image_layer(node)
         {
-            let reads: Vec<usize> = node.inputs.iter().map(|&v| self.image(v)).collect();
-            return self.push_image(node, layer, &node.inputs, reads, out);
+            if self.is_cut_again(node, &layer) {
+                // Made with the cut that follows.
+                return;
+            }
+            let (values, layer) = self.joined_cuts(node, layer);
+            let reads: Vec<usize> = values.iter().map(|&v| self.image(v)).collect();
+            return self.push_image(node, layer, values, reads, out);
         }
         let reads = node.inputs.iter().enumerate().map(|(k, &v)| {
             let storage = match node.op.reads(k) {

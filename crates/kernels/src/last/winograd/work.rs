@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::WinogradLayer;
 use super::transform::{self, IN, PRODUCTS};
+use crate::last::tiling::Piece;
 use crate::last::{Clamp, ImageShape, Tile};
 use crate::parallel::{self, SharedMut};
 use crate::simd::{Simd, WithSimd, dispatch};
@@ -26,9 +27,11 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The outputs of some groups of tiles and some panels of channels.
-    pub(super) fn piece(&self, groups: Range<usize>, panels: Range<usize>) {
-        let layer = self.layer;
+    /// The outputs of some groups of tiles and some panels of channels, and what is around some rows.
+    pub(super) fn piece(&self, piece: Piece) {
+        let (layer, groups) = (self.layer, piece.tiles);
+        // SAFETY: the result is as long as its shape says, and these rows are this piece's.
+        unsafe { layer.y.fill_halo_of(piece.halo_of, self.out, 0.0) };
         let Tile { pixels, vectors } = layer.tile;
         let end = layer.n_tiles().min(groups.end * pixels);
         // The last group begins earlier rather than being smaller, as does a tile; what it has in common
@@ -51,7 +54,7 @@ impl Work<'_> {
                     inputs,
                 },
             );
-            for panel in panels {
+            for panel in piece.panels {
                 let first = panel * vectors;
                 let panel = Panel {
                     work: self,
