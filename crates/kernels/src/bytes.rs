@@ -131,12 +131,12 @@ pub(crate) fn byte_levels() -> impl Iterator<Item = ByteLevel> {
 }
 
 impl Bytes for crate::simd::Portable {
-    type I = [i32; 8];
-    type W = [[i8; 4]; 8];
+    type I = [i32; 4];
+    type W = [[i8; 4]; 4];
 
     #[inline(always)]
     fn zero(self) -> Self::I {
-        [0; 8]
+        [0; 4]
     }
 
     #[inline(always)]
@@ -157,14 +157,14 @@ impl Bytes for crate::simd::Portable {
     #[inline(always)]
     unsafe fn load_bytes(self, p: *const u8) -> Self::I {
         // SAFETY: the caller grants reads of `LANES` bytes.
-        let x = unsafe { p.cast::<[u8; 8]>().read() };
+        let x = unsafe { p.cast::<[u8; 4]>().read() };
         x.map(i32::from)
     }
 
     #[inline(always)]
     unsafe fn load_integers(self, p: *const i32) -> Self::I {
         // SAFETY: the caller grants reads of `LANES` integers.
-        unsafe { p.cast::<[i32; 8]>().read_unaligned() }
+        unsafe { p.cast::<[i32; 4]>().read_unaligned() }
     }
 
     #[inline(always)]
@@ -174,7 +174,7 @@ impl Bytes for crate::simd::Portable {
 
     #[inline(always)]
     fn splat_integer(self, x: i32) -> Self::I {
-        [x; 8]
+        [x; 4]
     }
 
     #[inline(always)]
@@ -184,10 +184,10 @@ impl Bytes for crate::simd::Portable {
 
     #[inline(always)]
     unsafe fn store_bytes(self, p: *mut u8, a: Self::V, zero: Self::I) {
-        let bytes: [u8; 8] =
+        let bytes: [u8; 4] =
             std::array::from_fn(|i| (a[i].round_ties_even() as i32 + zero[i]) as u8);
         // SAFETY: the caller grants writes of `LANES` bytes.
-        unsafe { p.cast::<[u8; 8]>().write(bytes) }
+        unsafe { p.cast::<[u8; 4]>().write(bytes) }
     }
 }
 

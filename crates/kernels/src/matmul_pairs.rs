@@ -176,7 +176,7 @@ pub(crate) fn pack_right<'t>(
                         }
                     }
                     let to = &mut to[at..];
-                    pairs::dispatch(
+                    pairs::dispatch_pairs(
                         lanes,
                         Turn {
                             rows,
@@ -251,7 +251,7 @@ pub(crate) fn multiply(
     c: &mut [f32],
     accumulate: bool,
 ) {
-    pairs::dispatch(
+    pairs::dispatch_pairs(
         lanes,
         Product {
             left,
@@ -347,6 +347,9 @@ impl Tile<'_> {
     /// `R` rows by `V` vectors.
     #[inline(always)]
     fn sum<S: Simd, const R: usize, const V: usize>(self, simd: S) {
+        if R > S::TILE[0] || V > S::TILE[1] {
+            unreachable!("no tile is larger than the registers");
+        }
         let sums = self.products::<S, R, V>(simd);
         for (i, sums) in sums.iter().enumerate() {
             let c = &mut self.c[i * self.n..][..self.columns];

@@ -80,6 +80,18 @@ fn detect() -> bool {
 pub(crate) fn dispatch<W: WithSimd>(lanes: Lanes, work: W) -> W::Output {
     match lanes {
         Lanes::Floats(level) => crate::simd::dispatch(level, work),
+        pairs => dispatch_pairs(pairs, work),
+    }
+}
+
+/// As [`dispatch`], for what is done with pairs alone, which is not compiled for anything else.
+///
+/// # Panics
+/// If lanes hold numbers of 32 bits.
+#[inline]
+pub(crate) fn dispatch_pairs<W: WithSimd>(lanes: Lanes, work: W) -> W::Output {
+    match lanes {
+        Lanes::Floats(_) => unreachable!("lanes hold pairs"),
         Lanes::Pairs(_) => {
             #[cfg(target_arch = "x86_64")]
             {

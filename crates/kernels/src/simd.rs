@@ -351,20 +351,21 @@ pub(crate) fn levels() -> impl Iterator<Item = Level> {
         .filter(|&at| has(at))
 }
 
-/// Eight lanes that any compiler can map to what the target has. Not fused.
+/// Four lanes that any compiler can map to what the target has. Not fused. Tiles are small: processors
+/// without AVX2 or NEON are rare, and each kernel is compiled for each tile.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
 impl Simd for Portable {
-    type V = [f32; 8];
-    const LANES: usize = 8;
-    const TILE: [usize; 2] = [4, 2];
-    const DOT_TILE: [usize; 2] = [2, 3];
-    const SUMS: usize = 8;
+    type V = [f32; 4];
+    const LANES: usize = 4;
+    const TILE: [usize; 2] = [3, 2];
+    const DOT_TILE: [usize; 2] = [2, 2];
+    const SUMS: usize = 6;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
-        [x; 8]
+        [x; 4]
     }
 
     #[inline(always)]
@@ -401,24 +402,24 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn sum(self, a: Self::V) -> f32 {
-        ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
+        (a[0] + a[2]) + (a[1] + a[3])
     }
 
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> Self::V {
         // SAFETY: the caller grants reads of `LANES` floats; an array is aligned as its elements.
-        unsafe { p.cast::<[f32; 8]>().read() }
+        unsafe { p.cast::<[f32; 4]>().read() }
     }
 
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: Self::V) {
         // SAFETY: the caller grants writes of `LANES` floats.
-        unsafe { p.cast::<[f32; 8]>().write(v) }
+        unsafe { p.cast::<[f32; 4]>().write(v) }
     }
 
     #[inline(always)]
     unsafe fn load_lanes(self, p: *const f32, lanes: Range<usize>) -> Self::V {
-        let mut v = [0.0; 8];
+        let mut v = [0.0; 4];
         for i in lanes {
             // SAFETY: the caller grants this read.
             v[i] = unsafe { p.wrapping_add(i).read() };

@@ -274,6 +274,9 @@ impl Tile<'_> {
     /// `R` output channels by `V` vectors.
     #[inline(always)]
     fn sum<S: Simd, const R: usize, const V: usize>(self, simd: S) {
+        if R > S::TILE[0] || (R > 1 && V > S::TILE[1]) {
+            unreachable!("no tile is larger than the registers");
+        }
         let sums = self.products::<S, R, V>(simd);
         let plane = self.layout.problem.plane_out();
         for (i, sums) in sums.iter().enumerate() {

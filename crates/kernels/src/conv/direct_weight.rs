@@ -312,6 +312,9 @@ impl Tile<'_> {
         taps: usize,
         dw: &mut [f32],
     ) {
+        if R > S::DOT_TILE[0] || (R > 1 && T > S::DOT_TILE[1]) {
+            unreachable!("no tile is larger than the registers");
+        }
         let sums = self.dots::<S, R, T, WHOLE>(simd);
         for (dw, sums) in dw.chunks_mut(taps).zip(&sums) {
             for (dw, &sum) in dw.iter_mut().zip(sums) {

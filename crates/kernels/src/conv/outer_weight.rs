@@ -216,6 +216,9 @@ impl Tile<'_> {
     /// `R` output channels by `T` vectors; rows of `sums` are `width` apart.
     #[inline(always)]
     fn add<S: Simd, const R: usize, const T: usize>(self, simd: S, width: usize, sums: &mut [f32]) {
+        if R > S::TILE[0] || T > S::TILE[1] {
+            unreachable!("no tile is larger than the registers");
+        }
         let products = self.products::<S, R, T>(simd);
         for (row, products) in products.into_iter().enumerate() {
             let sums = &mut sums[row * width..][..T * S::LANES];
