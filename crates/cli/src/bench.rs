@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use bantam::bench::{
-    BenchOptions, BenchReport, Cache, Kernel, LayerTime, Machine, ModelReport, RunReport, Source,
-    bench,
+    BenchOptions, BenchReport, Cache, Kernel, LayerTime, Machine, ModelReport, Ratio, RunReport,
+    Source, bench,
 };
 use bantam::{Error, ErrorKind, Result};
 
@@ -23,6 +23,10 @@ all threads on the processor.
 longer of the multiply-adds of its kernel at the peak and its bytes at the bandwidth with which a \
 core reads so many, both measured here. It leaves out the ends of loops, whole vectors, writing, \
 other cores' caches, and functions that are no multiply-adds.
+
+`cores give` is how many times the multiply-adds of one thread all threads make together, with nothing \
+else to do, in the same rounds: what more threads can gain at most. Two processors of a virtual machine \
+may be one core.
 
 Kernels of a layer are timed once, and the fastest is kept in a file in $XDG_CACHE_HOME/bantam or \
 ~/.cache/bantam, for this processor, number of threads and version; `run` takes it from there. \
@@ -192,6 +196,7 @@ fn runs(runs: &[RunReport]) -> Vec<Vec<String>> {
         "network",
         "batch",
         "threads",
+        "cores give",
         "median",
         "95 %",
         "least",
@@ -207,13 +212,13 @@ fn runs(runs: &[RunReport]) -> Vec<Vec<String>> {
     ];
     let mut rows = vec![cells(head)];
     rows.extend(runs.iter().map(|r| {
-        let ratio = r
-            .ratio
-            .map(|r| format!("{:.2} ({:.2}-{:.2})", r.median, r.low, r.high));
+        let times = |r: Ratio| format!("{:.2} ({:.2}-{:.2})", r.median, r.low, r.high);
+        let ratio = r.ratio.map(times);
         vec![
             r.model.clone(),
             r.batch.to_string(),
             r.threads.to_string(),
+            or_dash(r.cores.map(times)),
             short_time(r.median_seconds),
             short_time(r.p95_seconds),
             short_time(r.min_seconds),
@@ -229,9 +234,14 @@ fn runs(runs: &[RunReport]) -> Vec<Vec<String>> {
         ]
     }));
     // A column that says nothing is left out.
-    let alone = runs.iter().all(|r| r.ratio.is_none());
-    if let (true, Some(at)) = (alone, head.iter().position(|h| *h == "x first")) {
-        rows.iter_mut().for_each(|row| drop(row.remove(at)));
+    let empty = [
+        ("x first", runs.iter().all(|r| r.ratio.is_none())),
+        ("cores give", runs.iter().all(|r| r.cores.is_none())),
+    ];
+    for (name, _) in empty.into_iter().filter(|(_, empty)| *empty) {
+        if let Some(at) = rows[0].iter().position(|h| h == name) {
+            rows.iter_mut().for_each(|row| drop(row.remove(at)));
+        }
     }
     rows
 }

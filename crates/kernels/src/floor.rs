@@ -10,6 +10,12 @@ use crate::simd::{Simd, WithSimd, dispatch, level};
 /// Floating-point operations a second of one core, of which a fused multiply-add is two: the best of a
 /// few loops of nothing else. Takes some 20 ms.
 pub fn peak_flops() -> f64 {
+    best_rate(multiply_adds)
+}
+
+/// Makes nothing but multiply-adds on this thread, for a millisecond or less, and tells how many floating-point
+/// operations that were.
+pub fn multiply_adds() -> usize {
     const ROUNDS: usize = 1 << 18;
     struct Chains;
     impl WithSimd for Chains {
@@ -26,7 +32,7 @@ pub fn peak_flops() -> f64 {
             2 * S::LANES * sums.len() * ROUNDS
         }
     }
-    best_rate(|| dispatch(level(), Chains))
+    dispatch(level(), Chains)
 }
 
 /// Operations a second of one core on bytes, of which a multiply-add is two: the best of a few loops of

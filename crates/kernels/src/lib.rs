@@ -52,7 +52,7 @@ pub use aligned::Aligned;
 pub use bytes::{ByteLevel, byte_level};
 pub use conv::{ConvShape, conv, conv_grad_input, conv_grad_weight};
 pub use elementwise::{broadcast_zip, erf, exp, map, sigmoid, tanh, zip_map, zip3_map};
-pub use floor::{peak_byte_ops, peak_flops, read_bandwidth};
+pub use floor::{multiply_adds, peak_byte_ops, peak_flops, read_bandwidth};
 pub use large::LargePages;
 pub use layer_norm::{LayerNorm, layer_norm};
 pub use layout::{gather_rows, permute, scatter_add};

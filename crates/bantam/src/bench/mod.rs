@@ -140,6 +140,9 @@ pub struct RunReport {
     pub samples_per_second: f64,
     /// Median over that of the first network; absent for the first.
     pub ratio: Option<Ratio>,
+    /// How many times the multiply-adds of one thread these threads make together, in the same rounds;
+    /// absent for one thread. Less than their number where processors share a core, or others are at work.
+    pub cores: Option<Ratio>,
     /// Time to plan: fuse, pack weights, place buffers.
     pub plan_seconds: f64,
     /// Time that was spent on timing kernels.

@@ -24,16 +24,20 @@ pub(super) struct Timed {
 /// Something to call, which may fail.
 pub(super) type Call<'a> = dyn FnMut() -> Result<()> + Send + 'a;
 
-/// Calls each of `contenders` for `time` in all, in rounds, after some calls that are not timed.
+/// What is called, and for how long in all.
+pub(super) struct Contender<'a> {
+    pub(super) call: Box<Call<'a>>,
+    pub(super) time: Duration,
+}
+
+/// Calls each of `contenders` for its time, in rounds, after some calls that are not timed.
 pub(super) fn measure(
-    contenders: &mut [Box<Call<'_>>],
-    time: Duration,
+    contenders: &mut [Contender<'_>],
     what: &str,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Timed>> {
-    let slice = time / ROUNDS;
-    for call in contenders.iter_mut() {
-        repeat(call, slice)?;
+    for Contender { call, time } in contenders.iter_mut() {
+        repeat(call, *time / ROUNDS)?;
     }
     let fresh = Timed {
         calls: Vec::new(),
@@ -41,7 +45,7 @@ pub(super) fn measure(
         rounds: Vec::new(),
     };
     let mut timed = vec![fresh; contenders.len()];
-    let all = time * contenders.len() as u32;
+    let all: Duration = contenders.iter().map(|c| c.time).sum();
     let (start, mut round) = (Instant::now(), 0);
     while round < LEAST_ROUNDS || (round < ROUNDS && start.elapsed() < all) {
         let mut turns: Vec<_> = contenders.iter_mut().zip(&mut timed).collect();
@@ -49,8 +53,8 @@ pub(super) fn measure(
         if round % 2 == 1 {
             turns.reverse();
         }
-        for (call, timed) in turns {
-            timed.round(call, slice)?;
+        for (Contender { call, time }, timed) in turns {
+            timed.round(call, *time / ROUNDS)?;
         }
         round += 1;
         let done = f64::from(round) / f64::from(ROUNDS);
@@ -144,16 +148,19 @@ mod tests {
     #[test]
     fn turns_go_there_and_back() {
         let order = std::sync::Mutex::new(Vec::new());
-        let call = |name: char| -> Box<Call<'_>> {
+        let call = |name: char| {
             let order = &order;
-            Box::new(move || {
+            let call = move || {
                 order.lock().unwrap().push(name);
                 Ok(())
-            })
+            };
+            Contender {
+                call: Box::new(call),
+                time: Duration::from_nanos(1),
+            }
         };
-        let time = Duration::from_nanos(1);
         let mut both = [call('a'), call('b')];
-        let timed = measure(&mut both, time, "it", &mut Silent).unwrap();
+        let timed = measure(&mut both, "it", &mut Silent).unwrap();
         drop(both);
         let order: String = order.into_inner().unwrap().into_iter().collect();
         // Once each to warm up, then three rounds of a call each.
@@ -166,8 +173,11 @@ mod tests {
     #[test]
     fn a_call_that_fails_ends_it() {
         let fails = || Err(Error::new(ErrorKind::Model, "no"));
-        let mut one: [Box<Call<'_>>; 1] = [Box::new(fails)];
-        let ended = measure(&mut one, Duration::from_secs(9), "it", &mut Silent);
+        let mut one = [Contender {
+            call: Box::new(fails),
+            time: Duration::from_secs(9),
+        }];
+        let ended = measure(&mut one, "it", &mut Silent);
         assert_eq!(ended.unwrap_err().to_string(), "no");
     }
 }

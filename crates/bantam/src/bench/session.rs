@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use bantam_core::Tensor;
 use bantam_core::op::Type;
-use bantam_runtime::{Choices, Executor, Memory, Plan};
+use bantam_runtime::{Choices, Executor, Memory, Plan, multiply_adds};
 
 use super::layers::{kernels, profile};
 use super::models::Opened;
-use super::rounds::{self, Call, Timed};
+use super::rounds::{self, Call, Contender, Timed};
 use super::{BenchOptions, Cost, Ratio, RunReport, inputs};
 use crate::choices::Known;
 use crate::watch::Observer;
@@ -73,12 +73,21 @@ impl Session<'_> {
         let time = Duration::from_secs_f64(self.options.seconds);
         let what = self.what(&ready);
         let timed = {
-            let mut calls: Vec<Box<Call<'_>>> = ready.iter_mut().map(Ready::calls).collect();
-            rounds::measure(&mut calls, time, &what, self.observer)?
+            let calls = ready.iter_mut().map(Ready::calls);
+            let mut calls: Vec<_> = calls.map(|call| Contender { call, time }).collect();
+            if self.threads > 1 {
+                calls.extend(cores(time / 10));
+            }
+            rounds::measure(&mut calls, &what, self.observer)?
+        };
+        let cores = match &timed[ready.len()..] {
+            [alone, together] => Some(times_of_one(self.threads, together.ratio(alone))),
+            _ => None,
         };
         let mut reports = Vec::with_capacity(ready.len());
         for (i, (r, t)) in ready.iter_mut().zip(&timed).enumerate() {
             let mut report = r.report(self.threads, t, (i > 0).then_some(&timed[0]));
+            report.cores = cores;
             if self.options.layers {
                 let refs: Vec<&Tensor> = r.inputs.iter().collect();
                 report.layers = profile(&mut r.executor, &refs, &r.shapes, time / 2)?;
@@ -158,6 +167,27 @@ fn cannot(network: &Opened, e: &bantam_runtime::Error, options: &BenchOptions) -
     }
 }
 
+/// Nothing but multiply-adds, on one thread and on all of the current pool, each for `time`.
+fn cores<'a>(time: Duration) -> [Contender<'a>; 2] {
+    let alone = || {
+        std::hint::black_box(multiply_adds());
+        Ok(())
+    };
+    let together = || {
+        rayon::broadcast(|_| std::hint::black_box(multiply_adds()));
+        Ok(())
+    };
+    let calls: [Box<Call<'a>>; 2] = [Box::new(alone), Box::new(together)];
+    calls.map(|call| Contender { call, time })
+}
+
+/// How many times the work of one thread so many do together, if that takes `longer` times as long as what
+/// one does alone: low, median and high.
+fn times_of_one(threads: usize, longer: [f64; 3]) -> Ratio {
+    let [high, median, low] = longer.map(|longer| threads as f64 / longer.max(1e-12));
+    Ratio { median, low, high }
+}
+
 impl Ready<'_> {
     fn first(&mut self) -> bantam_runtime::Result<()> {
         let refs: Vec<&Tensor> = self.inputs.iter().collect();
@@ -192,6 +222,7 @@ impl Ready<'_> {
             processor_seconds: timed.processor(),
             samples_per_second: self.batch as f64 / median_seconds.max(1e-12),
             ratio,
+            cores: None,
             plan_seconds: self.plan_seconds,
             tune_seconds: self.tune_seconds,
             buffers_bytes: self.memory.buffers_bytes,

@@ -127,6 +127,7 @@ fn a_report_adds_up() {
         assert!(run.min_seconds <= run.median_seconds && run.median_seconds <= run.p95_seconds);
         assert_eq!(run.macs, 266_200 * run.batch as u64);
         assert_eq!(run.ratio.is_some(), run.model.ends_with(')'));
+        assert_eq!(run.cores, None);
         let shares: f64 = run.layers.iter().map(|l| l.share).sum();
         let floors: f64 = run.layers.iter().map(|l| l.floor_seconds).sum();
         assert!((shares - 1.0).abs() < 1e-9, "{shares}");
@@ -137,6 +138,25 @@ fn a_report_adds_up() {
             assert!(kernel.tried.is_sorted_by(|a, b| a.seconds <= b.seconds));
         }
     }
+}
+
+#[test]
+fn several_threads_are_told_beside_what_they_could_gain() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = BenchOptions {
+        threads: vec![1, 2],
+        ..options(folder.path())
+    };
+    let report = bench(&[lenet(), lenet()], &options, &mut Silent).unwrap();
+    let [one, _, two, beside] = &report.runs[..] else {
+        panic!("two networks on two pools: {:?}", report.runs);
+    };
+    assert_eq!((one.cores, two.cores), (None, beside.cores));
+    let cores = two.cores.unwrap();
+    // However the machine is shared, two threads are no less than a small part of one, and no more than
+    // three.
+    assert!(0.1 < cores.median && cores.median < 3.0, "{cores:?}");
+    assert!(cores.low <= cores.high, "{cores:?}");
 }
 
 #[test]
