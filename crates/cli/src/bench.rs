@@ -26,7 +26,8 @@ other cores' caches, and functions that are no multiply-adds.
 
 `cores give` is how many times the multiply-adds of one thread all threads make together, with nothing \
 else to do, in the same rounds: what more threads can gain at most. Two processors of a virtual machine \
-may be one core.
+may be one core. `meet in` is how long all threads take to begin and end a piece without work: each layer \
+that they share takes so much at least, and more where their cores have no cache in common.
 
 Kernels of a layer are timed once, and the fastest is kept in a file in $XDG_CACHE_HOME/bantam or \
 ~/.cache/bantam, for this processor, number of threads and version; `run` takes it from there. \
@@ -197,6 +198,7 @@ fn runs(runs: &[RunReport]) -> Vec<Vec<String>> {
         "batch",
         "threads",
         "cores give",
+        "meet in",
         "median",
         "95 %",
         "least",
@@ -218,7 +220,8 @@ fn runs(runs: &[RunReport]) -> Vec<Vec<String>> {
             r.model.clone(),
             r.batch.to_string(),
             r.threads.to_string(),
-            or_dash(r.cores.map(times)),
+            or_dash(r.together.map(|t| times(t.cores))),
+            or_dash(r.together.map(|t| short_time(t.meeting_seconds))),
             short_time(r.median_seconds),
             short_time(r.p95_seconds),
             short_time(r.min_seconds),
@@ -236,7 +239,8 @@ fn runs(runs: &[RunReport]) -> Vec<Vec<String>> {
     // A column that says nothing is left out.
     let empty = [
         ("x first", runs.iter().all(|r| r.ratio.is_none())),
-        ("cores give", runs.iter().all(|r| r.cores.is_none())),
+        ("cores give", runs.iter().all(|r| r.together.is_none())),
+        ("meet in", runs.iter().all(|r| r.together.is_none())),
     ];
     for (name, _) in empty.into_iter().filter(|(_, empty)| *empty) {
         if let Some(at) = rows[0].iter().position(|h| h == name) {

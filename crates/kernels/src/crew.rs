@@ -158,6 +158,22 @@ pub(crate) fn share(n: usize, f: &(dyn Fn(usize) + Sync)) {
     });
 }
 
+/// Lets all threads of the pool meet once, as they do at each layer of a network: no piece ends before all
+/// have begun. Does nothing within a piece.
+pub fn meet() {
+    if CREW.with(|(_, busy)| busy.get()) {
+        return;
+    }
+    let (threads, begun) = (rayon::current_num_threads(), AtomicUsize::new(0));
+    share(threads, &|_| {
+        begun.fetch_add(1, Ordering::Relaxed);
+        let mut waiting = Waiting::default();
+        while begun.load(Ordering::Relaxed) < threads {
+            waiting.pause();
+        }
+    });
+}
+
 impl Crew {
     fn new() -> Crew {
         Crew {
@@ -349,6 +365,18 @@ mod tests {
             };
             assert!((0..100).any(|_| both()));
         });
+    }
+
+    #[test]
+    fn all_threads_meet() {
+        for threads in [1, 2, 5, 20] {
+            pool(threads).install(|| {
+                for _ in 0..20 {
+                    meet();
+                    share(3, &|_| meet());
+                }
+            });
+        }
     }
 
     #[test]

@@ -51,6 +51,7 @@ mod window;
 pub use aligned::Aligned;
 pub use bytes::{ByteLevel, byte_level};
 pub use conv::{ConvShape, conv, conv_grad_input, conv_grad_weight};
+pub use crew::meet;
 pub use elementwise::{broadcast_zip, erf, exp, map, sigmoid, tanh, zip_map, zip3_map};
 pub use floor::{multiply_adds, peak_byte_ops, peak_flops, read_bandwidth};
 pub use large::LargePages;

@@ -17,7 +17,8 @@ mod slices;
 mod tune;
 
 pub use bantam_kernels::{
-    LargePages, Level, Precision, level, multiply_adds, peak_byte_ops, peak_flops, read_bandwidth,
+    LargePages, Level, Precision, level, meet, multiply_adds, peak_byte_ops, peak_flops,
+    read_bandwidth,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use executor::Executor;

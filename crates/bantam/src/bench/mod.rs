@@ -140,9 +140,8 @@ pub struct RunReport {
     pub samples_per_second: f64,
     /// Median over that of the first network; absent for the first.
     pub ratio: Option<Ratio>,
-    /// How many times the multiply-adds of one thread these threads make together, in the same rounds;
-    /// absent for one thread. Less than their number where processors share a core, or others are at work.
-    pub cores: Option<Ratio>,
+    /// What these threads can do together; absent for one thread.
+    pub together: Option<Together>,
     /// Time to plan: fuse, pack weights, place buffers.
     pub plan_seconds: f64,
     /// Time that was spent on timing kernels.
@@ -177,6 +176,16 @@ impl RunReport {
             layer.floor_share = floor / layer.seconds.max(1e-12);
         }
     }
+}
+
+/// What several threads can do together, measured in the rounds of the networks: the bound of what they gain.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Together {
+    /// How many times the multiply-adds of one thread they make, with nothing else to do. Less than their number
+    /// where processors share a core, or others are at work.
+    pub cores: Ratio,
+    /// Time in which all begin and end a piece without work: what each layer takes at least. The median.
+    pub meeting_seconds: f64,
 }
 
 /// How many times as long as another.

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use bantam_core::Tensor;
 use bantam_core::op::Type;
-use bantam_runtime::{Choices, Executor, Memory, Plan, multiply_adds};
+use bantam_runtime::{Choices, Executor, Memory, Plan, meet, multiply_adds};
 
 use super::layers::{kernels, profile};
 use super::models::Opened;
 use super::rounds::{self, Call, Contender, Timed};
-use super::{BenchOptions, Cost, Ratio, RunReport, inputs};
+use super::{BenchOptions, Cost, Ratio, RunReport, Together, inputs};
 use crate::choices::Known;
 use crate::watch::Observer;
 use crate::{Error, ErrorKind, Result};
@@ -76,18 +76,21 @@ impl Session<'_> {
             let calls = ready.iter_mut().map(Ready::calls);
             let mut calls: Vec<_> = calls.map(|call| Contender { call, time }).collect();
             if self.threads > 1 {
-                calls.extend(cores(time / 10));
+                calls.extend(probes(time / 10));
             }
             rounds::measure(&mut calls, &what, self.observer)?
         };
-        let cores = match &timed[ready.len()..] {
-            [alone, together] => Some(times_of_one(self.threads, together.ratio(alone))),
+        let together = match &timed[ready.len()..] {
+            [alone, together, meeting] => Some(Together {
+                cores: times_of_one(self.threads, together.ratio(alone)),
+                meeting_seconds: meeting.quantile(0.5),
+            }),
             _ => None,
         };
         let mut reports = Vec::with_capacity(ready.len());
         for (i, (r, t)) in ready.iter_mut().zip(&timed).enumerate() {
             let mut report = r.report(self.threads, t, (i > 0).then_some(&timed[0]));
-            report.cores = cores;
+            report.together = together;
             if self.options.layers {
                 let refs: Vec<&Tensor> = r.inputs.iter().collect();
                 report.layers = profile(&mut r.executor, &refs, &r.shapes, time / 2)?;
@@ -167,8 +170,9 @@ fn cannot(network: &Opened, e: &bantam_runtime::Error, options: &BenchOptions) -
     }
 }
 
-/// Nothing but multiply-adds, on one thread and on all of the current pool, each for `time`.
-fn cores<'a>(time: Duration) -> [Contender<'a>; 2] {
+/// Nothing but multiply-adds, on one thread and on all of the current pool, and meetings of all without any
+/// work, each for `time`.
+fn probes<'a>(time: Duration) -> [Contender<'a>; 3] {
     let alone = || {
         std::hint::black_box(multiply_adds());
         Ok(())
@@ -177,7 +181,11 @@ fn cores<'a>(time: Duration) -> [Contender<'a>; 2] {
         rayon::broadcast(|_| std::hint::black_box(multiply_adds()));
         Ok(())
     };
-    let calls: [Box<Call<'a>>; 2] = [Box::new(alone), Box::new(together)];
+    let meeting = || {
+        meet();
+        Ok(())
+    };
+    let calls: [Box<Call<'a>>; 3] = [Box::new(alone), Box::new(together), Box::new(meeting)];
     calls.map(|call| Contender { call, time })
 }
 
@@ -222,7 +230,7 @@ impl Ready<'_> {
             processor_seconds: timed.processor(),
             samples_per_second: self.batch as f64 / median_seconds.max(1e-12),
             ratio,
-            cores: None,
+            together: None,
             plan_seconds: self.plan_seconds,
             tune_seconds: self.tune_seconds,
             buffers_bytes: self.memory.buffers_bytes,

@@ -127,7 +127,7 @@ fn a_report_adds_up() {
         assert!(run.min_seconds <= run.median_seconds && run.median_seconds <= run.p95_seconds);
         assert_eq!(run.macs, 266_200 * run.batch as u64);
         assert_eq!(run.ratio.is_some(), run.model.ends_with(')'));
-        assert_eq!(run.cores, None);
+        assert_eq!(run.together, None);
         let shares: f64 = run.layers.iter().map(|l| l.share).sum();
         let floors: f64 = run.layers.iter().map(|l| l.floor_seconds).sum();
         assert!((shares - 1.0).abs() < 1e-9, "{shares}");
@@ -151,8 +151,12 @@ fn several_threads_are_told_beside_what_they_could_gain() {
     let [one, _, two, beside] = &report.runs[..] else {
         panic!("two networks on two pools: {:?}", report.runs);
     };
-    assert_eq!((one.cores, two.cores), (None, beside.cores));
-    let cores = two.cores.unwrap();
+    assert_eq!((one.together, two.together), (None, beside.together));
+    let Together {
+        cores,
+        meeting_seconds,
+    } = two.together.unwrap();
+    assert!(meeting_seconds > 0.0);
     // However the machine is shared, two threads are no less than a small part of one, and no more than
     // three.
     assert!(0.1 < cores.median && cores.median < 3.0, "{cores:?}");
