@@ -159,7 +159,8 @@ pub(crate) fn share(n: usize, f: &(dyn Fn(usize) + Sync)) {
 }
 
 /// Lets all threads of the pool meet once, as they do at each layer of a network: no piece ends before all
-/// have begun. Does nothing within a piece.
+/// have begun, or a millisecond has passed, for a helper that was there may just have left. Does nothing
+/// within a piece.
 pub fn meet() {
     if CREW.with(|(_, busy)| busy.get()) {
         return;
@@ -167,9 +168,11 @@ pub fn meet() {
     let (threads, begun) = (rayon::current_num_threads(), AtomicUsize::new(0));
     share(threads, &|_| {
         begun.fetch_add(1, Ordering::Relaxed);
-        let mut waiting = Waiting::default();
+        let (start, mut waiting) = (Instant::now(), Waiting::default());
         while begun.load(Ordering::Relaxed) < threads {
-            waiting.pause();
+            if waiting.pause() && start.elapsed() > Duration::from_millis(1) {
+                return;
+            }
         }
     });
 }
@@ -371,9 +374,13 @@ mod tests {
     fn all_threads_meet() {
         for threads in [1, 2, 5, 20] {
             pool(threads).install(|| {
-                for _ in 0..20 {
+                for round in 0..20 {
                     meet();
                     share(3, &|_| meet());
+                    if round % 8 == 0 {
+                        // Helpers leave, some of them while they are counted on.
+                        std::thread::sleep(LINGER);
+                    }
                 }
             });
         }
