@@ -153,6 +153,7 @@ fn every_key_of_the_results_is_documented() {
     let page = page("json.md");
     let lenet = || Source::Fresh("lenet-300-100".to_owned());
     let options = BenchOptions {
+        threads: vec![1, 2],
         seconds: 0.001,
         layers: true,
         cache: Cache::none(),

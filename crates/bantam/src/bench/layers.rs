@@ -34,6 +34,9 @@ pub struct LayerTime {
     pub floor_share: f64,
     /// The shapes by which its kernel was chosen; absent where there is no choice.
     pub shapes: Option<String>,
+    /// Whether its kernel makes fewer multiply-adds than the operator, which shapes alone decide.
+    #[serde(skip)]
+    is_fast: bool,
 }
 
 /// The kernels for layers of some shapes, and which was chosen.
@@ -90,6 +93,7 @@ pub(super) fn profile(
             floor_seconds: 0.0,
             floor_share: 0.0,
             shapes: shapes.clone(),
+            is_fast: step.kernel_macs < step.macs,
         })
         .collect();
     let total: f64 = layers.iter().map(|l| l.seconds).sum();
@@ -102,17 +106,20 @@ pub(super) fn profile(
 /// The kernels that stood to choice for `layers`, in the order of the layers.
 pub(super) fn kernels(layers: &[LayerTime], choices: &Choices) -> Vec<Kernel> {
     let mut kernels: Vec<Kernel> = Vec::new();
-    for shapes in layers.iter().filter_map(|l| l.shapes.as_ref()) {
+    for layer in layers {
+        let Some(shapes) = &layer.shapes else {
+            continue;
+        };
         if let Some(kernel) = kernels.iter_mut().find(|k| k.shapes == *shapes) {
             kernel.steps += 1;
         } else if let Some(choice) = choices.0.get(shapes) {
-            kernels.push(kernel(shapes, choice));
+            kernels.push(kernel(shapes, layer.is_fast, choice));
         }
     }
     kernels
 }
 
-fn kernel(shapes: &str, choice: &Choice) -> Kernel {
+fn kernel(shapes: &str, is_fast: bool, choice: &Choice) -> Kernel {
     let mut tried: Vec<Tried> = choice
         .candidates
         .iter()
@@ -130,7 +137,7 @@ fn kernel(shapes: &str, choice: &Choice) -> Kernel {
         }
         _ => "the fastest".to_owned(),
     };
-    if shapes.starts_with("winograd") {
+    if is_fast {
         reason = format!("by their shapes, Winograd's algorithm; of its tiles {reason}");
     }
     Kernel {

@@ -141,6 +141,32 @@ fn a_report_adds_up() {
 }
 
 #[test]
+fn what_shapes_alone_decide_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = BenchOptions {
+        layers: true,
+        ..options(folder.path())
+    };
+    let fresh = Source::Fresh("resnet20-cifar".to_owned());
+    let report = bench(&[fresh], &options, &mut Silent).unwrap();
+    let [run] = &report.runs[..] else {
+        panic!("one network: {:?}", report.runs);
+    };
+    let by_shapes = run
+        .kernels
+        .iter()
+        .filter(|k| k.reason.starts_with("by their shapes"));
+    // All convolutions without steps but the first, of a picture's three channels.
+    assert_eq!(
+        by_shapes.map(|k| k.steps).sum::<usize>(),
+        16,
+        "{:?}",
+        run.kernels
+    );
+    assert_eq!(run.kernels.iter().map(|k| k.steps).sum::<usize>(), 20);
+}
+
+#[test]
 fn several_threads_are_told_beside_what_they_could_gain() {
     let folder = tempfile::tempdir().unwrap();
     let options = BenchOptions {
