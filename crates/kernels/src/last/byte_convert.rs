@@ -27,6 +27,25 @@ fn number(q: u8, scale: Scale) -> f32 {
     (f32::from(q) - f32::from(scale.zero_point)) * scale.scale
 }
 
+/// Whether images are rows of a matrix with nothing between them: channels last is as channels first.
+fn is_matrix(shape: &ImageShape) -> bool {
+    shape.h * shape.w == 1 && shape.image_len() == shape.c
+}
+
+/// Makes each element of `y` of that of `x`, some thousands at a time: a call for each row of a matrix takes
+/// as long as the row.
+fn each<A: Copy + Sync, B: Send>(x: &[A], y: &mut [B], f: impl Fn(A) -> B + Copy + Send + Sync) {
+    const BLOCK: usize = 1 << 13;
+    parallel::for_each_chunk(y, BLOCK, 2 * x.len(), |i, y| {
+        // A copy, which lies where no result is written.
+        let (own, x) = (f, &x[i * BLOCK..]);
+        vectorize(
+            #[inline(always)]
+            || y.iter_mut().zip(x).for_each(|(y, &x)| *y = own(x)),
+        );
+    });
+}
+
 /// Bytes with channels last from numbers with channels first, `x: [n, c, h, w]`; the halo of `y`
 /// becomes its zero.
 ///
@@ -39,14 +58,16 @@ pub fn bytes_to_last(x: &[f32], scale: Scale, shape: &ImageShape, y: &mut [u8]) 
     if y.is_empty() {
         return;
     }
+    if is_matrix(shape) {
+        return each(
+            x,
+            y,
+            #[inline(always)]
+            move |x| byte(x, scale),
+        );
+    }
     parallel::for_each_chunk(y, shape.image_len(), 2 * x.len(), |n, y| {
         let x = &x[n * shape.c * area..][..shape.c * area];
-        if area == 1 && shape.halo == [0; 2] {
-            return vectorize(
-                #[inline(always)]
-                || y.iter_mut().zip(x).for_each(|(q, &x)| *q = byte(x, scale)),
-            );
-        }
         let mut line = vec![0u8; shape.w];
         for row in 0..shape.h {
             let y = &mut y[shape.at(0, row, 0)..][..shape.w * shape.pitch];
@@ -77,20 +98,16 @@ pub fn bytes_from_last(x: &[u8], scale: Scale, shape: &ImageShape, y: &mut [f32]
     if y.is_empty() {
         return;
     }
+    if is_matrix(shape) {
+        return each(
+            x,
+            y,
+            #[inline(always)]
+            move |q| number(q, scale),
+        );
+    }
     let work = 2 * y.len();
     parallel::for_each_chunk(y, shape.c * area, work, |n, y| {
-        if area == 1 {
-            // A row of a matrix: channels lie side by side in both.
-            let x = &x[shape.at(n, 0, 0)..][..shape.c];
-            return vectorize(
-                #[inline(always)]
-                || {
-                    y.iter_mut()
-                        .zip(x)
-                        .for_each(|(y, &q)| *y = number(q, scale))
-                },
-            );
-        }
         for row in 0..shape.h {
             let x = &x[shape.at(n, row, 0)..][..shape.w * shape.pitch];
             for c in 0..shape.c {
