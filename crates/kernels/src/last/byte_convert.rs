@@ -27,21 +27,33 @@ fn number(q: u8, scale: Scale) -> f32 {
     (f32::from(q) - f32::from(scale.zero_point)) * scale.scale
 }
 
-/// Whether images are rows of a matrix with nothing between them: channels last is as channels first.
+/// Whether images are rows of a matrix: channels last are as channels first, but for the pitch.
 fn is_matrix(shape: &ImageShape) -> bool {
-    shape.h * shape.w == 1 && shape.image_len() == shape.c
+    shape.h * shape.w == 1 && shape.halo == [0; 2]
 }
 
-/// Makes each element of `y` of that of `x`, some thousands at a time: a call for each row of a matrix takes
-/// as long as the row.
-fn each<A: Copy + Sync, B: Send>(x: &[A], y: &mut [B], f: impl Fn(A) -> B + Copy + Send + Sync) {
+/// Makes each element of rows `y` of that of rows `x`, which are so many elements apart, as far as both have
+/// any. Some thousands at a time: a call for each row takes as long as the row.
+fn matrix<A: Copy + Sync, B: Send>(
+    (x, x_pitch): (&[A], usize),
+    (y, y_pitch): (&mut [B], usize),
+    f: impl Fn(A) -> B + Copy + Send + Sync,
+) {
     const BLOCK: usize = 1 << 13;
-    parallel::for_each_chunk(y, BLOCK, 2 * x.len(), |i, y| {
+    let rows = (BLOCK / y_pitch).max(1);
+    parallel::for_each_chunk(y, rows * y_pitch, 2 * x.len(), |i, y| {
         // A copy, which lies where no result is written.
-        let (own, x) = (f, &x[i * BLOCK..]);
+        let (own, x) = (f, &x[i * rows * x_pitch..]);
         vectorize(
             #[inline(always)]
-            || y.iter_mut().zip(x).for_each(|(y, &x)| *y = own(x)),
+            || {
+                if x_pitch == y_pitch {
+                    return y.iter_mut().zip(x).for_each(|(y, &x)| *y = own(x));
+                }
+                for (y, x) in y.chunks_mut(y_pitch).zip(x.chunks(x_pitch)) {
+                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = own(x));
+                }
+            },
         );
     });
 }
@@ -59,9 +71,9 @@ pub fn bytes_to_last(x: &[f32], scale: Scale, shape: &ImageShape, y: &mut [u8]) 
         return;
     }
     if is_matrix(shape) {
-        return each(
-            x,
-            y,
+        return matrix(
+            (x, shape.c),
+            (y, shape.pitch),
             #[inline(always)]
             move |x| byte(x, scale),
         );
@@ -99,9 +111,9 @@ pub fn bytes_from_last(x: &[u8], scale: Scale, shape: &ImageShape, y: &mut [f32]
         return;
     }
     if is_matrix(shape) {
-        return each(
-            x,
-            y,
+        return matrix(
+            (x, shape.pitch),
+            (y, shape.c),
             #[inline(always)]
             move |q| number(q, scale),
         );

@@ -299,9 +299,9 @@ impl<'g> Lowering<'g> {
         };
         let mut values = &node.inputs;
         while let Some(before) = self.facts.producer(values[0])
+            && self.facts.reader(values[0]).is_some()
             && let before = &self.facts.graph.nodes()[before]
-            && let Some(layer @ Layer::Take(first)) = self.image_layer(before)
-            && self.is_cut_again(before, &layer)
+            && let Some(Layer::Take(first)) = self.image_layer(before)
         {
             cut = first.then(&cut);
             values = &before.inputs;
