@@ -250,6 +250,38 @@ fn depthwise_of_bytes_agrees_with_what_it_stands_for() {
     }
 }
 
+/// Rows with and without anything between them, in one piece of work and in several.
+#[test]
+fn rows_of_a_matrix_convert_both_ways() {
+    for (n, c, pitch) in [
+        (1, 5, 5),
+        (600, 33, 33),
+        (600, 33, 48),
+        (3, 9000, 9000),
+        (3, 9000, 9008),
+    ] {
+        let shape = ImageShape {
+            pitch,
+            ..ImageShape::new(n, 1, 1, c)
+        };
+        let scale = Scale {
+            scale: 0.03,
+            zero_point: 100,
+        };
+        let x: Vec<f32> = numbers(n * c, 3).iter().map(|x| 4.0 * x).collect();
+        let nearest = |x: &f32| ((x / 0.03).round_ties_even() + 100.0).clamp(0.0, 255.0) as u8;
+        let expected: Vec<u8> = x.iter().map(nearest).collect();
+        let mut q = Aligned::zeros(shape.len());
+        bytes_to_last(&x, scale, &shape, &mut q);
+        assert_eq!(unpacked(&q, &shape), expected, "{n} {c} {pitch}");
+        let mut first = vec![f32::NAN; x.len()];
+        bytes_from_last(&q, scale, &shape, &mut first);
+        let number = |&q: &u8| (f32::from(q) - 100.0) * 0.03;
+        let back: Vec<f32> = expected.iter().map(number).collect();
+        assert_eq!(first, back, "{n} {c} {pitch}");
+    }
+}
+
 #[test]
 fn bytes_and_numbers_convert_both_ways() {
     for (n, h, w, c) in [(1, 1, 1, 1), (2, 3, 5, 3), (1, 7, 9, 33)] {
