@@ -1,6 +1,7 @@
 //! The one error type of this crate.
 
 use std::fmt;
+use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 
 /// What went wrong, for callers that decide by it.
@@ -42,6 +43,15 @@ impl Error {
             file: None,
             message: message.into(),
             hint: None,
+        }
+    }
+
+    /// What a panic is to whoever gave the command: a file that its decoder cannot handle, or our fault.
+    /// For a program's hook.
+    pub fn of_panic(panic: &PanicHookInfo<'_>) -> Error {
+        match bantam_data::decoding() {
+            Some(error) => error.into(),
+            None => Error::new(ErrorKind::Internal, panic.to_string()),
         }
     }
 

@@ -31,30 +31,29 @@ use output::say;
 #[global_allocator]
 static ALLOCATOR: bantam::LargePages = bantam::LargePages;
 
-/// What the last panic said; a decoder's panic is caught and never shown.
-static PANIC: Mutex<String> = Mutex::new(String::new());
-
 fn main() -> ExitCode {
-    panic::set_hook(Box::new(|info| {
-        if let Ok(mut last) = PANIC.lock() {
-            *last = info.to_string();
-        }
+    // Nothing here unwinds: the program that is given away is built without (see `build.rs`), and what its
+    // hook does is the same in all.
+    panic::set_hook(Box::new(|panic| {
+        static ENDING: Mutex<()> = Mutex::new(());
+        let _only = ENDING.lock();
+        std::process::exit(report(&Error::of_panic(panic)).into());
     }));
-    let error = match panic::catch_unwind(try_main) {
-        Ok(Ok(code)) => return code,
-        Ok(Err(error)) => error,
-        Err(_) => {
-            let message = PANIC.lock().map(|last| last.clone()).unwrap_or_default();
-            Error::new(ErrorKind::Internal, message)
-        }
-    };
+    match try_main() {
+        Ok(code) => code,
+        Err(error) => ExitCode::from(report(&error)),
+    }
+}
+
+/// Says what went wrong and what to do, and tells the exit code.
+fn report(error: &Error) -> u8 {
     say(&format!("error: {error}"));
     if let Some(hint) = error.hint() {
         say(&format!("hint: {hint}"));
     } else if error.kind() == ErrorKind::Internal {
         say("hint: this is a fault of bantam; please report it with the command that led to it");
     }
-    ExitCode::from(error.exit_code())
+    error.exit_code()
 }
 
 fn try_main() -> Result<ExitCode> {

@@ -763,3 +763,30 @@ fn data_that_are_odd() {
         same.stdout
     );
 }
+
+/// A file that its decoder cannot handle ends the program by a panic, which does not unwind in the program that
+/// is given away: whoever gave the command reads of the file all the same.
+#[test]
+fn a_panic_of_a_decoder_names_the_file() {
+    let good = common::parquet(&[Some(1.0); 60], &["a"; 60]);
+    let (folder, name) = (Folder::new(), "damaged.parquet");
+    let trips = |bytes: &[u8]| {
+        folder.put(name, bytes);
+        let read = bantam_data::read_parquet(&folder.path().join(name), &Default::default());
+        read.is_err_and(|e| e.to_string().ends_with("contradicts itself"))
+    };
+    let mut flipped = (0..8 * good.len()).map(|bit| {
+        let mut bytes = good.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    });
+    let damaged = flipped.find(|bytes| trips(bytes));
+    let damaged = damaged.expect("a bit trips an assertion of the decoder, or this tests nothing");
+    folder.put(name, damaged);
+    let says = "error: damaged.parquet: expected a Parquet file, found one that contradicts itself";
+    let cases: &[Case<'_>] = &[
+        ("measure", &["measure", name, "--target", "sex"], &[says]),
+        ("grow", &["grow", name, "--target", "sex"], &[says]),
+    ];
+    refused(&folder, cases);
+}

@@ -2,6 +2,8 @@
 //! search for midpoints and a mean is a difference of prefix sums: an iteration costs
 //! O(k log n) instead of O(k n). Sums are in `f64`.
 
+use bantam_core::order::sort_indices;
+
 use crate::quantize::Init;
 
 /// Distinct values, ascending, each with its count; sums over any interval in constant time.
@@ -139,7 +141,7 @@ fn reseed(points: &Points, centroids: &mut [f64]) -> bool {
         .filter(|&i| clusters[i].1 - clusters[i].0 > 1)
         .collect();
     let spread = |i: usize| points.spread(clusters[i].0, clusters[i].1);
-    split.sort_by(|&a, &b| spread(b).total_cmp(&spread(a)).then(a.cmp(&b)));
+    sort_indices(&mut split, &mut |a, b| spread(b).total_cmp(&spread(a)));
     let mut moved = false;
     for (unused, wide) in empty.zip(split) {
         let (low, high) = (
@@ -318,7 +320,7 @@ mod tests {
             best(part, 1)
         }
         let mut sorted = values.to_vec();
-        sorted.sort_by(f32::total_cmp);
+        sorted.sort_unstable_by(f32::total_cmp);
         best(&sorted, k)
     }
 

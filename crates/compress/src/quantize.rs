@@ -5,6 +5,7 @@
 //! finite. Formats of whole numbers and half floats are not made here.
 
 use bantam_core::graph::Parameter;
+use bantam_core::order::sort_indices;
 use bantam_core::{Codebook, DType, Graph, Tensor, Weight};
 
 use crate::kmeans::{self, Points};
@@ -182,7 +183,9 @@ fn codebook(weight: &Weight, bits: u8, options: &CodebookOptions) -> Result<Weig
 /// that is 0 becomes entry 0.
 fn nearest(shape: &[usize], values: &[f32], levels: &[f32]) -> Result<Codebook> {
     let mut outwards: Vec<usize> = (0..levels.len()).filter(|&i| levels[i] != 0.0).collect();
-    outwards.sort_by(|&a, &b| levels[a].abs().total_cmp(&levels[b].abs()).then(b.cmp(&a)));
+    sort_indices(&mut outwards, &mut |a, b| {
+        levels[a].abs().total_cmp(&levels[b].abs()).then(b.cmp(&a))
+    });
     let mut index_of = vec![0u8; levels.len()];
     let mut entries = vec![0.0];
     for i in outwards {
@@ -274,7 +277,8 @@ where
 
     let mut layers = layers(graph, &options);
     let mut order: Vec<usize> = (0..layers.len()).filter(|&i| layers[i].open).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(layers[i].parameter.weight.nonzero()), i));
+    let weights = |i: usize| layers[i].parameter.weight.nonzero();
+    sort_indices(&mut order, &mut |a, b| weights(b).cmp(&weights(a)));
     for step in candidates.windows(2) {
         for &i in &order {
             let layer = &mut layers[i];

@@ -11,6 +11,7 @@ mod error;
 pub mod graph;
 pub mod known;
 pub mod op;
+pub mod order;
 pub mod pass;
 pub mod reference;
 pub mod schema;

@@ -442,7 +442,7 @@ impl Distinct {
     /// In the order of levels.
     pub(crate) fn finish(self) -> Vec<String> {
         let mut texts: Vec<String> = self.0.into_iter().map(String::from).collect();
-        crate::table::sort_levels(&mut texts, |t| t);
+        crate::table::sort_levels(&mut texts);
         texts
     }
 }

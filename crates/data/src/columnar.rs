@@ -6,21 +6,21 @@
 mod cells;
 
 use std::fs::File;
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::Compression;
-use parquet::column::reader::ColumnReader;
+use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 use rayon::prelude::*;
 
 use crate::chunks::{Chunk, Distinct, Failure, Layout, Reservoir, Sample, Sampling};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
+use crate::guard;
 use crate::options::{ReadOptions, number};
 use crate::table::{Column, Table, Values, unknown};
 use cells::Cells;
@@ -37,25 +37,30 @@ const LEAST_ROWS: usize = 64;
 /// Errs when the file is missing, damaged, has columns of other than base types, an infinite number,
 /// or text that is not UTF-8, and when a column named in `options` is not there or not of that type.
 pub fn read_parquet(path: &Path, options: &ReadOptions) -> Result<Table> {
-    let read = guarded(|| read_rows(path, options, None));
-    read.map_err(|e| e.in_file(path))
+    guarded(path, || read_rows(path, options, None))
 }
 
-/// The reader asserts some of what it was told by the file; hostile bytes must not panic.
-fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        let message = "expected a Parquet file, found one that contradicts itself";
-        Err(Error::new(ErrorKind::Format, message))
-    })
+/// The reader asserts some of what it was told by the file.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    let message = "expected a Parquet file, found one that contradicts itself";
+    guard::guarded(path, message, read)
 }
 
-type Reader = SerializedFileReader<File>;
+/// An open file. (The library's own reader can give rows as well, and all that takes is linked with it.)
+struct Reader {
+    file: Arc<File>,
+    metadata: ParquetMetaData,
+}
 
 /// Opens a file whose columns can all be read.
 fn open(path: &Path, options: &ReadOptions) -> Result<Reader> {
     let file = file::open_raw(path)?;
-    guarded(|| {
-        let reader = SerializedFileReader::new(file).map_err(from_parquet)?;
+    guarded(path, || {
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file);
+        let reader = Reader {
+            file: Arc::new(file),
+            metadata: metadata.map_err(from_parquet)?,
+        };
         check(&reader, options)?;
         Ok(reader)
     })
@@ -80,7 +85,7 @@ fn check(reader: &Reader, options: &ReadOptions) -> Result<()> {
             return Err(error.in_column(&descriptor.path().string()));
         }
     }
-    check_groups(reader.metadata().row_groups(), options)
+    check_groups(reader.metadata.row_groups(), options)
 }
 
 /// Brotli is left out: hardly any Parquet file has it, and it would make the program a megabyte larger.
@@ -100,7 +105,7 @@ fn check_groups(groups: &[RowGroupMetaData], options: &ReadOptions) -> Result<()
 }
 
 fn columns(reader: &Reader) -> &[Arc<ColumnDescriptor>] {
-    reader.metadata().file_metadata().schema_descr().columns()
+    reader.metadata.file_metadata().schema_descr().columns()
 }
 
 /// The names of the columns.
@@ -122,7 +127,7 @@ fn place(reader: &Reader, name: &str) -> Result<usize> {
 /// Number of the first row of each row group, and of the row after the last one.
 fn group_starts(reader: &Reader) -> Result<Vec<u64>> {
     let mut starts = vec![0u64];
-    for group in reader.metadata().row_groups() {
+    for group in reader.metadata.row_groups() {
         let rows = u64::try_from(group.num_rows()).ok();
         let next = rows.and_then(|rows| starts[starts.len() - 1].checked_add(rows));
         starts.push(next.ok_or_else(|| {
@@ -134,8 +139,13 @@ fn group_starts(reader: &Reader) -> Result<Vec<u64>> {
 }
 
 fn column_of(reader: &Reader, group: usize, column: usize) -> Result<ColumnReader> {
-    let group = reader.get_row_group(group).map_err(from_parquet)?;
-    group.get_column_reader(column).map_err(from_parquet)
+    let group = reader.metadata.row_group(group);
+    let rows = usize::try_from(group.num_rows()).map_err(|e| from_parquet(e.into()))?;
+    let file = Arc::clone(&reader.file);
+    let pages = SerializedPageReader::new(file, group.column(column), rows, None);
+    let descriptor = Arc::clone(&columns(reader)[column]);
+    let pages = Box::new(pages.map_err(from_parquet)?);
+    Ok(get_column_reader(descriptor, pages))
 }
 
 /// All rows, or those of `rows`, which ascend; columns in parallel.
@@ -150,7 +160,9 @@ fn read_rows(path: &Path, options: &ReadOptions, rows: Option<&Arc<[u64]>>) -> R
     let read = |places: &[usize]| {
         let reader = open(path, options)?;
         let column = |&at| read_column(&reader, at, options, rows);
-        places.iter().map(column).collect::<Result<Vec<Column>>>()
+        guarded(path, || {
+            places.iter().map(column).collect::<Result<Vec<Column>>>()
+        })
     };
     let found: Vec<Result<Vec<Column>>> = places.par_chunks(piece).map(read).collect();
     let mut all = Vec::with_capacity(places.len());
@@ -177,7 +189,7 @@ fn read_column(
     if let Some(rows) = rows {
         cells = cells.only(rows);
     }
-    for group in 0..reader.num_row_groups() {
+    for group in 0..reader.metadata.num_row_groups() {
         let mut column = column_of(reader, group, at)?;
         let mut read = || cells.read(&mut column, MOST_ROWS, options);
         while read().map_err(|e| e.in_column(name))? > 0 {}
@@ -198,7 +210,7 @@ pub(crate) fn sample(
     may: &dyn Fn(u64) -> bool,
 ) -> Result<Sample> {
     let reader = open(path, options)?;
-    guarded(|| {
+    guarded(path, || {
         let mut kept = Reservoir::new(sampling.most, sampling.seed, may);
         let (mut values, mut without_target) = (Distinct::default(), 0);
         match sampling.target {
@@ -252,7 +264,7 @@ fn labels(
 ) -> Result<Distinct> {
     let at = place(reader, name)?;
     let mut cells = Cells::labels(&columns(reader)[at]);
-    for group in 0..reader.num_row_groups() {
+    for group in 0..reader.metadata.num_row_groups() {
         let mut column = column_of(reader, group, at)?;
         while {
             let read = cells.read(&mut column, MOST_ROWS, options);
@@ -286,7 +298,7 @@ pub(crate) fn chunks(
                 return;
             }
             let read = match reader {
-                Ok(reader) => guarded(|| {
+                Ok(reader) => guarded(path, || {
                     group_chunks(
                         reader,
                         (group, starts[group]),
@@ -535,14 +547,14 @@ mod tests {
         let path = write(&dir, Compression::GZIP(Default::default()));
         let reader = open(&path, &ReadOptions::default()).unwrap();
         let group = reader
-            .metadata()
+            .metadata
             .row_group(0)
             .column(0)
             .clone()
             .into_builder();
         let column = group.set_compression(Compression::BROTLI(Default::default()));
-        let groups = reader.metadata().row_group(0).clone().into_builder();
-        let mut columns = reader.metadata().row_group(0).columns().to_vec();
+        let groups = reader.metadata.row_group(0).clone().into_builder();
+        let mut columns = reader.metadata.row_group(0).columns().to_vec();
         columns[0] = column.build().unwrap();
         let groups = groups.set_column_metadata(columns).build().unwrap();
         let error = check_groups(&[groups], &ReadOptions::default()).unwrap_err();

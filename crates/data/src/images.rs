@@ -6,6 +6,7 @@ use bantam_core::Tensor;
 use image::{DynamicImage, ImageReader, Limits};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::guard::guarded;
 use crate::load::Samples;
 
 /// File names that are taken for images; another file in a class folder is an error.
@@ -59,7 +60,7 @@ pub(crate) fn is_image_folder(folder: &Path) -> bool {
 }
 
 /// What is in a folder, in the order of the names, without hidden files.
-pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let at = |e: std::io::Error| Error::io(e).in_file(folder);
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(at)? {
@@ -73,20 +74,29 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn has_extension(path: &Path) -> bool {
+/// Whether a file is an image by its name.
+pub fn has_extension(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str());
     extension.is_some_and(|e| EXTENSIONS.contains(&e.to_lowercase().as_str()))
 }
 
-/// A decoded image: height, width and pixels, grey or red, green, blue.
-struct Image {
-    height: usize,
-    width: usize,
-    channels: usize,
-    pixels: Vec<u8>,
+/// A decoded image.
+pub struct Image {
+    /// Pixels from top to bottom.
+    pub height: usize,
+    /// Pixels from left to right.
+    pub width: usize,
+    /// One if it is grey, else three: red, green and blue.
+    pub channels: usize,
+    /// `[height, width, channels]`.
+    pub pixels: Vec<u8>,
 }
 
-fn read_image(path: &Path) -> Result<Image> {
+/// Reads a PNG, JPEG or BMP; its first bytes tell which. An alpha channel is left out.
+///
+/// Errs when the file is not an image by its name, when it cannot be read or decoded, and when the image is
+/// longer than 16,384 pixels on a side.
+pub fn read_image(path: &Path) -> Result<Image> {
     if path.is_dir() {
         let error = Error::new(ErrorKind::Format, "expected an image, found a folder");
         return Err(error);
@@ -97,19 +107,11 @@ fn read_image(path: &Path) -> Result<Image> {
         return Err(error.with_hint("move files that are not images out of the class folders"));
     }
     let bytes = std::fs::read(path).map_err(Error::io)?;
-    decode(bytes)
+    let message = "expected an image, found bytes that its decoder cannot handle";
+    guarded(path, message, || decode(bytes))
 }
 
 fn decode(bytes: Vec<u8>) -> Result<Image> {
-    // A decoder that trips over hostile bytes must not take the program with it.
-    let decoded = std::panic::catch_unwind(|| decode_unguarded(bytes));
-    decoded.unwrap_or_else(|_| {
-        let message = "expected an image, found bytes that its decoder cannot handle";
-        Err(Error::new(ErrorKind::Format, message))
-    })
-}
-
-fn decode_unguarded(bytes: Vec<u8>) -> Result<Image> {
     let cursor = std::io::Cursor::new(bytes);
     let mut reader = ImageReader::new(cursor)
         .with_guessed_format()
@@ -282,7 +284,7 @@ mod tests {
                 bytes[at] = rng.bits() as u8;
             }
             bytes.truncate(rng.below(bytes.len() as u64 + 1) as usize);
-            let _ = decode(bytes);
+            let _ = guarded(Path::new("damaged.png"), "damaged", || decode(bytes));
         }
     }
 }

@@ -208,7 +208,7 @@ impl Table {
             .collect::<HashSet<_>>()
             .into_iter()
             .collect();
-        sort_levels(levels, |l| l);
+        sort_levels(levels);
         let place: std::collections::HashMap<&str, u32> =
             levels.iter().map(String::as_str).zip(0..).collect();
         for code in codes.iter_mut().filter(|c| **c != MISSING) {
@@ -300,28 +300,25 @@ impl Levels {
 
     /// The column with its levels in order, whatever the order of the rows was.
     pub(crate) fn finish(self) -> Values {
-        let mut levels: Vec<(Box<str>, u32)> = self.of.into_iter().collect();
-        sort_levels(&mut levels, |(text, _)| text);
+        let mut levels: Vec<String> = self.of.keys().map(|text| text.to_string()).collect();
+        sort_levels(&mut levels);
         let mut new_code = vec![0; levels.len()];
-        for (new, (_, old)) in levels.iter().enumerate() {
-            new_code[*old as usize] = new as u32;
+        for (new, text) in levels.iter().enumerate() {
+            new_code[self.of[text.as_str()] as usize] = new as u32;
         }
         let mut codes = self.codes;
         for code in codes.iter_mut().filter(|c| **c != MISSING) {
             *code = new_code[*code as usize];
         }
-        Values::Categorical {
-            codes,
-            levels: levels.into_iter().map(|(text, _)| text.into()).collect(),
-        }
+        Values::Categorical { codes, levels }
     }
 }
 
 /// Sorts as numbers when all are numbers, else by bytes.
-pub(crate) fn sort_levels<T>(levels: &mut [T], text: impl Fn(&T) -> &str) {
-    let number = |t: &T| text(t).parse::<f64>().ok().filter(|x| x.is_finite());
-    levels.sort_by(|a, b| text(a).cmp(text(b)));
-    if levels.iter().all(|t| number(t).is_some()) {
+pub fn sort_levels(levels: &mut [String]) {
+    let number = |text: &String| text.parse::<f64>().ok().filter(|x| x.is_finite());
+    levels.sort();
+    if levels.iter().all(|text| number(text).is_some()) {
         levels.sort_by(|a, b| number(a).partial_cmp(&number(b)).expect("finite"));
     }
 }

@@ -305,7 +305,7 @@ mod tests {
             .into_iter()
             .map(|x| 5.0 * f64::from(x))
             .collect();
-        x.sort_by(f64::total_cmp);
+        x.sort_unstable_by(f64::total_cmp);
         let cells: Vec<usize> = x.iter().map(|&x| grid.find(x).0).collect();
         assert!(cells.is_sorted() && cells[0] == 0 && cells[999] == 4095);
         assert_eq!(grid.find(-2.0), (1, 0.0));

@@ -86,6 +86,6 @@ fn least(weighed: &[Weighed], draws: usize) -> Option<Headline> {
 
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
+    values.sort_unstable_by(f64::total_cmp);
     values
 }

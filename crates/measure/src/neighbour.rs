@@ -179,7 +179,7 @@ impl Neighbours {
             }
             near.select_nth_unstable_by(k - 1, f32::total_cmp);
             near.truncate(k);
-            near.sort_by(f32::total_cmp);
+            near.sort_unstable_by(f32::total_cmp);
             Some(near)
         };
         firsts.par_iter().filter_map(of).collect()

@@ -64,7 +64,7 @@ impl Permuted {
         }
         let (mean, deviation) = moments(draws);
         let mut sorted = draws.to_vec();
-        sorted.sort_by(f64::total_cmp);
+        sorted.sort_unstable_by(f64::total_cmp);
         Some(Permuted {
             rows,
             value,

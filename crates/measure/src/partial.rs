@@ -16,7 +16,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bantam_data::{Chunk, ChunkColumn, MISSING, ReadOptions, Sample, Values, for_each_chunk};
+use bantam_data::{
+    Chunk, ChunkColumn, MISSING, ReadOptions, Sample, Values, for_each_chunk, sort_levels,
+};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -302,7 +304,7 @@ impl Goal {
             Values::Numeric(_) => {
                 let parsed = values.iter().filter_map(|v| v.parse::<f64>().ok());
                 let mut numbers: Vec<f64> = parsed.map(|x| x + 0.0).collect();
-                numbers.sort_by(f64::total_cmp);
+                numbers.sort_unstable_by(f64::total_cmp);
                 numbers.dedup();
                 let goal = Values::Numeric(numbers.clone());
                 let rows: Vec<usize> = (0..numbers.len()).collect();
@@ -410,14 +412,10 @@ fn agree(a: &Head, b: &Head) -> Result<()> {
     Err(error.with_hint("measure all parts with the ruler of one of them"))
 }
 
-/// Distinct names in the order of classes: as numbers when all are, else by bytes.
+/// Distinct names in the order of classes.
 fn sort_classes(classes: &mut Vec<String>) {
-    let number = |s: &String| s.parse::<f64>().ok().filter(|x| x.is_finite());
-    classes.sort();
+    sort_levels(classes);
     classes.dedup();
-    if classes.iter().all(|c| number(c).is_some()) {
-        classes.sort_by(|a, b| number(a).partial_cmp(&number(b)).expect("finite"));
-    }
 }
 
 #[cfg(test)]

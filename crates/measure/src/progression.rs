@@ -143,7 +143,7 @@ pub(crate) fn progression(
         let nulls = column(2);
         let (null, _) = moments(&nulls);
         let mut order = nulls.clone();
-        order.sort_by(f64::total_cmp);
+        order.sort_unstable_by(f64::total_cmp);
         let loss = losses
             .get(i)
             .filter(|l| !l.is_empty())
@@ -227,7 +227,7 @@ fn slope(points: &[Point], runs: &[Vec<[f64; 3]>]) -> (Option<f64>, Option<Inter
             line(&|i| (run[i][0], bits(i)))
         })
         .collect();
-    each.sort_by(f64::total_cmp);
+    each.sort_unstable_by(f64::total_cmp);
     let interval = (each.len() > 2).then(|| Interval {
         low: quantile(&each, 0.05),
         high: quantile(&each, 0.95),

@@ -5,6 +5,7 @@
 //! column with its cells shuffled. Columns that say the same are therefore not taken twice, which the
 //! information of each alone does not tell.
 
+use bantam_core::order::argsort;
 use rayon::prelude::*;
 
 use crate::bits::entropy_bits;
@@ -52,8 +53,7 @@ pub(crate) fn ranking(problem: &Problem, seed: u64) -> (Vec<Ranked>, usize) {
         .par_iter()
         .map(|c| information(c, &problem))
         .collect();
-    let mut order: Vec<usize> = (0..alone.len()).collect();
-    order.sort_by(|&a, &b| alone[b].total_cmp(&alone[a]).then(a.cmp(&b)));
+    let order = argsort(alone.len(), |a, b| alone[b].total_cmp(&alone[a]));
     let ranked = |c: usize| Ranked {
         column: problem.columns[c].name.clone(),
         rank: None,

@@ -62,7 +62,7 @@ pub(crate) fn cells(
     let low = rows.iter().map(|&r| v[r]).fold(f64::INFINITY, f64::min);
     let cell = |r: usize| ((v[r] - low) / width).floor();
     let mut used: Vec<f64> = rows.iter().map(|&r| cell(r)).collect();
-    used.sort_by(f64::total_cmp);
+    used.sort_unstable_by(f64::total_cmp);
     used.dedup();
     check_class_count(used.len())
         .map_err(|e| e.with_hint("a larger tolerance makes fewer cells"))?;

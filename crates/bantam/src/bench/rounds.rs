@@ -118,7 +118,7 @@ impl Timed {
     pub(super) fn ratio(&self, first: &Timed) -> [f64; 3] {
         let rounds = self.rounds.iter().zip(&first.rounds);
         let mut ratios: Vec<f64> = rounds.map(|(a, b)| a / b.max(1e-12)).collect();
-        ratios.sort_by(f64::total_cmp);
+        ratios.sort_unstable_by(f64::total_cmp);
         let median = self.quantile(0.5) / first.quantile(0.5).max(1e-12);
         [at(&ratios, 0.1), median, at(&ratios, 0.9)]
     }

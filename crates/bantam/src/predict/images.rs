@@ -1,18 +1,13 @@
 //! Image files: one, a folder of them, or a folder per class.
 
-use std::io::{Cursor, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bantam_core::schema::{InputSchema, TargetKind, normalise_pixel};
+use bantam_data::images::{entries, has_extension, read_image};
 use bantam_data::{Error, ErrorKind, Result, Target};
-use image::{DynamicImage, ImageReader, Limits};
 
 use super::{PredictOptions, Predictor, Session, Summary, class_index};
-
-/// File names that are taken for images.
-const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "bmp"];
-/// Longest side of an image.
-const MOST_PIXELS: u32 = 16_384;
 
 /// An image file and the folder that names its class.
 pub(super) struct ImageFile {
@@ -86,8 +81,8 @@ fn append(path: &Path, schema: &InputSchema, x: &mut Vec<f32>) -> Result<()> {
         let message = "expected an array of numbers, found an image";
         return Err(Error::new(ErrorKind::Format, message));
     };
-    let image = read(path)?;
-    let found = [image.width() as usize, image.height() as usize];
+    let image = read_image(path)?;
+    let found = [image.width, image.height];
     if found != [*width, *height] {
         let message = format!(
             "expected {width} x {height} pixels, found {} x {}",
@@ -96,11 +91,7 @@ fn append(path: &Path, schema: &InputSchema, x: &mut Vec<f32>) -> Result<()> {
         let hint = "resize or crop the images to the size that the network was trained on";
         return Err(Error::new(ErrorKind::Format, message).with_hint(hint));
     }
-    let is_grey = !image.color().has_color();
-    let (stored, pixels) = match is_grey {
-        true => (1, image.into_luma8().into_raw()),
-        false => (3, image.into_rgb8().into_raw()),
-    };
+    let stored = image.channels;
     if stored > *channels {
         let message = format!("expected a grey image, found one with {stored} channels");
         let hint = "the network was trained on grey images: save this one as grey";
@@ -108,48 +99,16 @@ fn append(path: &Path, schema: &InputSchema, x: &mut Vec<f32>) -> Result<()> {
     }
     for channel in 0..*channels {
         let (offset, scale) = (offset[channel], scale[channel]);
-        let plane = pixels.iter().skip(channel.min(stored - 1)).step_by(stored);
+        let plane = image
+            .pixels
+            .iter()
+            .skip(channel.min(stored - 1))
+            .step_by(stored);
         x.extend(plane.map(|&p| normalise_pixel(p, offset, scale)));
     }
     Ok(())
 }
 
-fn read(path: &Path) -> Result<DynamicImage> {
-    let bytes = std::fs::read(path).map_err(Error::io)?;
-    // A decoder that trips over hostile bytes must not take the program with it.
-    let decoded = std::panic::catch_unwind(|| decode(bytes));
-    let message = match decoded {
-        Ok(Ok(image)) => return Ok(image),
-        Ok(Err(e)) => format!("expected an image: {e}"),
-        Err(_) => "expected an image, found bytes that its decoder cannot handle".to_owned(),
-    };
-    Err(Error::new(ErrorKind::Format, message))
-}
-
-fn decode(bytes: Vec<u8>) -> image::ImageResult<DynamicImage> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MOST_PIXELS);
-    limits.max_image_height = Some(MOST_PIXELS);
-    reader.limits(limits);
-    reader.decode()
-}
-
 fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str());
-    extension.is_some_and(|e| EXTENSIONS.contains(&e.to_lowercase().as_str())) && !path.is_dir()
-}
-
-/// What is in a folder, in the order of the names, without hidden files.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let at = |e: std::io::Error| Error::io(e).in_file(folder);
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(at)? {
-        let entry = entry.map_err(at)?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    Ok(paths)
+    has_extension(path) && !path.is_dir()
 }

@@ -55,7 +55,7 @@ pub(super) fn latencies(graphs: [&Graph; 2], sample: &[Tensor]) -> Result<[f64; 
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
+    times.sort_unstable_by(f64::total_cmp);
     times[times.len() / 2]
 }
 

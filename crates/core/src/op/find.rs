@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use super::{Family, Type, around, axis_index, count};
+use crate::order::{argsort, sort_indices};
 use crate::reference::Array;
 use crate::tensor::strides;
 use crate::{DType, Data, Error, ErrorKind, Result, Tensor, each_type};
@@ -81,8 +82,7 @@ fn unique(x: &Tensor, axis: Option<i64>, sorted: bool) -> Result<Vec<Tensor>> {
             pairs.map(|o| o.unwrap_or(Ordering::Equal)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
         })
     };
-    let mut order: Vec<usize> = (0..len).collect();
-    order.sort_by(|&a, &b| compare(a, b));
+    let order = argsort(len, compare);
     // Groups of equal slices, each with its members in order of place.
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for k in order {
@@ -154,7 +154,7 @@ fn non_max_suppression(inputs: &[&Tensor], centre: bool) -> Result<Tensor> {
     for (batch, class) in (0..n).flat_map(|b| (0..scores.shape[1]).map(move |c| (b, c))) {
         let score = &scores.values[(batch * scores.shape[1] + class) * m..][..m];
         let mut order: Vec<usize> = (0..m).filter(|&i| score[i] > least).collect();
-        order.sort_by(|&a, &b| score[b].total_cmp(&score[a]));
+        sort_indices(&mut order, &mut |a, b| score[b].total_cmp(&score[a]));
         let corner = |i: usize| corners(&boxes.values[(batch * m + i) * 4..][..4], centre);
         let mut chosen: Vec<usize> = Vec::new();
         for i in order {

@@ -1,6 +1,7 @@
 //! Elements by index, elements put at an index, and the largest elements with their indices.
 
 use super::{Family, Type, around, axis_index, count, same_shape};
+use crate::order::argsort;
 use crate::tensor::strides;
 use crate::{DType, Data, Element, Error, Result, Tensor, each_type};
 
@@ -172,12 +173,9 @@ fn top(x: &Tensor, k: usize, axis: usize, largest: bool) -> Result<[Tensor; 2]> 
     let mut shape = x.shape().to_vec();
     shape[axis] = k;
     let (mut places, mut indices) = (vec![0; outer * k * inner], vec![0; outer * k * inner]);
-    let mut order: Vec<usize> = Vec::new();
     for (o, i) in (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))) {
         let at = |j: usize| (o * len + j) * inner + i;
-        order.clear();
-        order.extend(0..len);
-        each_type!(x.data(), v => order.sort_by(|&a, &b| {
+        let order = each_type!(x.data(), v => argsort(len, |a, b| {
             let order = v[at(a)].partial_cmp(&v[at(b)]).unwrap_or(std::cmp::Ordering::Equal);
             if largest { order.reverse() } else { order }
         }));

@@ -264,7 +264,7 @@ mod tests {
 
     fn in_order(mut entries: Vec<f32>) -> Vec<f32> {
         entries.retain(|e| e.is_finite() && *e != 0.0);
-        entries.sort_by(f32::total_cmp);
+        entries.sort_unstable_by(f32::total_cmp);
         entries.dedup();
         entries.truncate(255);
         [vec![0.0], entries].concat()

@@ -138,7 +138,7 @@ fn round_codebook(c: &Codebook, n_bits: u32) -> bantam_core::Result<Codebook> {
 
 fn sorted(entries: impl Iterator<Item = f32>) -> Vec<f32> {
     let mut entries: Vec<f32> = entries.collect();
-    entries.sort_by(f32::total_cmp);
+    entries.sort_unstable_by(f32::total_cmp);
     entries.dedup();
     entries
 }

@@ -237,10 +237,9 @@ fn add_tiles<S: Simd, const WHOLE: bool>(
         );
     }
     // A single channel leaves registers for more taps.
-    let most = if layout.problem.out_channels == 1 {
-        MANY_TAPS
-    } else {
-        S::DOT_TILE[1]
+    let most = match layout.problem.out_channels {
+        1 => most_taps::<S>(),
+        _ => S::DOT_TILE[1],
     };
     for columns in pieces(taps, most) {
         for rows in pieces(layout.problem.out_channels, S::DOT_TILE[0]) {
@@ -270,8 +269,11 @@ fn add_tiles<S: Simd, const WHOLE: bool>(
     }
 }
 
-/// Width of a tile of one row, in taps.
-const MANY_TAPS: usize = 9;
+/// Most taps of a tile of one row.
+#[inline(always)]
+fn most_taps<S: Simd>() -> usize {
+    S::SUMS.clamp(S::DOT_TILE[1], 9)
+}
 
 /// A tile of sums.
 ///
@@ -312,7 +314,7 @@ impl Tile<'_> {
         taps: usize,
         dw: &mut [f32],
     ) {
-        if R > S::DOT_TILE[0] || (R > 1 && T > S::DOT_TILE[1]) {
+        if R > S::DOT_TILE[0] || T > most_taps::<S>() || (R > 1 && T > S::DOT_TILE[1]) {
             unreachable!("no tile is larger than the registers");
         }
         let sums = self.dots::<S, R, T, WHOLE>(simd);

@@ -35,18 +35,16 @@ impl Tile {
         c_out: usize,
     ) -> Vec<Tile> {
         let vectors_needed = c_out.div_ceil(lanes).max(1);
-        let mut tiles: Vec<Tile> = (1..=MOST_VECTORS.min(vectors_needed))
-            .filter_map(|vectors| {
-                let most = (sums / vectors).min(width.max(1));
-                // Of the tiles that cover a row with the least waste, the largest.
-                let waste = |p: usize| width.div_ceil(p) * p - width;
-                let fits = PIXELS
-                    .into_iter()
-                    .filter(|&p| p <= most && 2 * p >= most.min(16));
-                let pixels = fits.rev().min_by_key(|&p| waste(p))?;
-                Some(Tile { pixels, vectors })
-            })
-            .collect();
+        let possible = (1..=MOST_VECTORS.min(vectors_needed)).filter_map(|vectors| {
+            let most = (sums / vectors).min(width.max(1));
+            // Of the tiles that cover a row with the least waste, the largest.
+            let waste = |p: usize| width.div_ceil(p) * p - width;
+            let fits = PIXELS
+                .into_iter()
+                .filter(|&p| p <= most && 2 * p >= most.min(16));
+            let pixels = fits.rev().min_by_key(|&p| waste(p))?;
+            Some(Tile { pixels, vectors })
+        });
         // More sums hide the latency of an addition better and load less for each product.
         let loads = |t: &Tile| {
             let covered = width.div_ceil(t.pixels) * t.pixels * vectors_needed;
@@ -55,7 +53,11 @@ impl Tile {
             let cost = (products / 2.0).max((p + v) / 2.0).max(4.0) / products;
             cost * covered as f64
         };
-        tiles.sort_by(|a, b| loads(a).total_cmp(&loads(b)));
+        let mut tiles: Vec<Tile> = Vec::new();
+        for tile in possible {
+            let place = tiles.partition_point(|t| loads(t) <= loads(&tile));
+            tiles.insert(place, tile);
+        }
         tiles
     }
 }

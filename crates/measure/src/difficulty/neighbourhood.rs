@@ -1,5 +1,7 @@
 //! How classes lie among each other, by distances.
 
+use bantam_core::order::argsort;
+
 use super::Sample;
 use crate::random::{Stream, hash};
 
@@ -157,8 +159,7 @@ fn t1(s: &Sample, near: &[Near]) -> f64 {
         }
     }
     let radius: Vec<f32> = radius.into_iter().map(|r| r.expect("set above")).collect();
-    let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&a, &b| radius[b].total_cmp(&radius[a]).then(a.cmp(&b)));
+    let order = argsort(n, |a, b| radius[b].total_cmp(&radius[a]));
     let mut covered = vec![false; n];
     let mut spheres = 0;
     for row in order {

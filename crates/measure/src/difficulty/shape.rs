@@ -20,7 +20,8 @@ pub(super) fn all(s: &Sample) -> [f64; 5] {
     }
     gram.subtract_outer(&mean, n);
     let mut values = gram.eigenvalues();
-    values.sort_by(|a, b| b.total_cmp(a));
+    values.sort_unstable_by(f64::total_cmp);
+    values.reverse();
     let total: f64 = values.iter().sum();
     let mut sum = 0.0;
     let reached = values.iter().position(|v| {

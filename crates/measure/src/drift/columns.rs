@@ -51,7 +51,7 @@ fn few(a: &[f64], b: &[f64]) -> bool {
 fn numbers(a: &[f64], b: &[f64]) -> Vec<Tested> {
     let there = |v: &[f64]| {
         let mut v: Vec<f64> = v.iter().copied().filter(|x| !x.is_nan()).collect();
-        v.sort_by(f64::total_cmp);
+        v.sort_unstable_by(f64::total_cmp);
         v
     };
     let missing = |v: &[f64]| v.iter().filter(|x| x.is_nan()).count() as u64;

@@ -16,6 +16,7 @@ mod joint;
 mod p_value;
 mod profile;
 
+use bantam_core::order::argsort;
 use bantam_data::{Column, LeftOut, MISSING, Reason, Table, Values, identifiers};
 use rayon::prelude::*;
 
@@ -502,8 +503,7 @@ fn permuted_capacity(
 
 /// Smallest levels at which each test is rejected when the false discovery rate is controlled.
 fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..p.len()).collect();
-    order.sort_by(|&a, &b| p[b].total_cmp(&p[a]));
+    let order = argsort(p.len(), |a, b| p[b].total_cmp(&p[a]));
     let mut adjusted = vec![1.0; p.len()];
     let mut least = 1f64;
     for (above, &i) in order.iter().enumerate() {
@@ -515,8 +515,7 @@ fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
 
 /// Smallest levels at which each test is rejected when the chance of any false one is controlled.
 fn holm(p: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..p.len()).collect();
-    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
+    let order = argsort(p.len(), |a, b| p[a].total_cmp(&p[b]));
     let mut adjusted = vec![1.0; p.len()];
     let mut most = 0f64;
     for (below, &i) in order.iter().enumerate() {

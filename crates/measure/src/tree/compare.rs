@@ -42,7 +42,7 @@ impl Comparer {
             .filter(|&p| p > 0.0)
             .collect();
         knots.push(0.0);
-        knots.sort_by(f64::total_cmp);
+        knots.sort_unstable_by(f64::total_cmp);
         knots.dedup();
         let mut grid: Vec<f64> = knots.windows(2).map(|w| (w[0] * w[1]).sqrt()).collect();
         grid.push(f64::INFINITY);

@@ -172,7 +172,7 @@ impl Trunk {
         let prices = prune::prices(tree);
         let mut knots: Vec<f64> = prices.iter().copied().filter(|&p| p > 0.0).collect();
         knots.push(0.0);
-        knots.sort_by(f64::total_cmp);
+        knots.sort_unstable_by(f64::total_cmp);
         knots.dedup();
         // Between two prices the tree is the same; their geometric mean stands for the interval.
         let mut grid: Vec<f64> = knots.windows(2).map(|w| (w[0] * w[1]).sqrt()).collect();

@@ -372,7 +372,7 @@ fn prices_agree_with_the_slow_twin() {
         );
         // Errors at each price, against walking each row down the pruned tree.
         let mut grid = fast.clone();
-        grid.sort_by(f64::total_cmp);
+        grid.sort_unstable_by(f64::total_cmp);
         grid.dedup();
         let mut errors = vec![0; grid.len()];
         let rows = trunk.all_rows();

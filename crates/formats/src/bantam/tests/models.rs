@@ -44,7 +44,7 @@ pub(super) fn pruned(random: &mut Random, shape: &[usize], density: f64, n: usiz
     let cols = len / rows;
     let mut entries: Vec<f32> = (0..2 * n).map(|_| 0.3 * random.normal()).collect();
     entries.push(0.0);
-    entries.sort_by(f32::total_cmp);
+    entries.sort_unstable_by(f32::total_cmp);
     entries.dedup();
     let zero = entries.iter().position(|e| *e == 0.0).unwrap();
     entries.remove(zero);

@@ -4,6 +4,7 @@ use bantam_core::op::elementwise::UnaryKind;
 use bantam_core::op::index::Combine;
 use bantam_core::op::layout::Fill;
 use bantam_core::op::{Cumulative, Find, Index, Late, Logic, Reduce, ReduceKind};
+use bantam_core::order::sort_indices;
 use bantam_core::{DType, Op, Tensor, ValueId};
 
 use super::context::{Attributes, Context, Imported, given, maybe, need, unsupported};
@@ -459,7 +460,7 @@ fn einsum(c: &mut Context, a: &Attributes, x: Inputs) -> Result<ValueId> {
                 .position(|&o| o == l)
                 .expect("every label is listed")
         };
-        order.sort_by_key(|&k| place(term[k]));
+        sort_indices(&mut order, &mut |a, b| place(term[a]).cmp(&place(term[b])));
         let operand = need(x, i)?;
         let y = match order.is_sorted() {
             true => operand,
