@@ -1,9 +1,9 @@
-//! Tables larger than memory: a sample that fixes the types, then all rows in typed chunks.
+//! Tables larger than memory: a sample that fixes the types, then all cells by their types.
 //!
 //! [`sample_table`] goes over a file once and keeps a random sample of its rows; the types of the
-//! columns are those of the sample, and a [`Layout`] holds them. [`for_each_chunk`] goes over the
-//! file again and hands out all rows in that layout, from several threads. Memory is that of the
-//! sample, or of a few chunks, however long the file is.
+//! columns are those of the sample, and a [`Layout`] holds them. [`for_each_block`] goes over the
+//! file again and hands out all cells in that layout, from several threads. Memory is that of the
+//! sample, or of some thousand rows for each thread, however long the file is.
 //!
 //! A cell that does not fit its column's type is an error with its line: what an in-memory reader
 //! would do, to read the whole column again as text, cannot be undone half way.
@@ -64,7 +64,7 @@ pub struct Sample {
 /// The columns that are wanted and their types.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
-    /// Columns in the order in which a [`Chunk`] has them.
+    /// Columns in the order in which [`Blocks`] are given them.
     pub columns: Vec<LayoutColumn>,
 }
 
@@ -77,13 +77,24 @@ pub struct LayoutColumn {
     pub levels: Option<Vec<String>>,
 }
 
-/// Some rows in a layout.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Chunk {
-    /// Number of rows.
-    pub rows: usize,
-    /// Columns in the order of the layout.
-    pub columns: Vec<ChunkColumn>,
+/// What takes all cells of a file: blocks of neighbouring rows, in each one column after the other. So
+/// stored columns are used while they are in the cache, and what is looked up for a column as well.
+pub trait Blocks: Sync {
+    /// What a block has come to so far. Blocks are made by several threads in any order.
+    type Block: Default;
+
+    /// Takes cells of a column of the layout, those from row `from` of the block on. Columns come in the
+    /// order of the layout, and the cells of each in the order of rows.
+    fn cells(
+        &self,
+        block: &mut Self::Block,
+        column: usize,
+        from: usize,
+        cells: &ChunkColumn,
+    ) -> Result<()>;
+
+    /// Takes a block of so many rows, all cells of which have been taken.
+    fn done(&self, block: Self::Block, rows: usize) -> Result<()>;
 }
 
 /// Some cells of a column.
@@ -122,7 +133,7 @@ impl LayoutColumn {
     }
 }
 
-/// The names of the columns of a file that [`sample_table`] and [`for_each_chunk`] can read; none when
+/// The names of the columns of a file that [`sample_table`] and [`for_each_block`] can read; none when
 /// it is of another kind.
 ///
 /// Errs as the readers do.
@@ -158,20 +169,20 @@ pub(crate) fn sample_some(
     sample.map_err(|e| e.in_file(path))
 }
 
-/// Hands all rows of a CSV or Parquet file to `visit`, in chunks that come from several threads in
-/// any order. Returns the number of rows.
+/// Hands all cells of a CSV or Parquet file to `blocks`. Returns the number of rows.
 ///
 /// Errs as the readers do, when a column of the layout is not there, when a cell is not a number in
-/// a column of numbers, and as `visit` does; of several errors it is the one of the earliest chunk.
-pub fn for_each_chunk(
+/// a column of numbers, and as `blocks` do; of several errors it is the one of the earliest rows of a text,
+/// and of the earliest row group of a Parquet file.
+pub fn for_each_block(
     path: &Path,
     options: &ReadOptions,
     layout: &Layout,
-    visit: &(dyn Fn(&Chunk) -> Result<()> + Sync),
+    blocks: &impl Blocks,
 ) -> Result<u64> {
     let result = match kind(path)? {
-        Kind::Text => delimited_chunks(Records::open(path, options)?, options, layout, visit),
-        Kind::Parquet => columnar::chunks(path, options, layout, visit),
+        Kind::Text => delimited_blocks(Records::open(path, options)?, options, layout, blocks),
+        Kind::Parquet => columnar::blocks(path, options, layout, blocks),
         _ => Err(not_a_table()),
     };
     result.map_err(|e| e.in_file(path))
@@ -222,16 +233,23 @@ struct Batch {
     used: usize,
 }
 
-fn delimited_chunks(
+fn delimited_blocks<B: Blocks>(
     records: Records,
     options: &ReadOptions,
     layout: &Layout,
-    visit: &(dyn Fn(&Chunk) -> Result<()> + Sync),
+    blocks: &B,
 ) -> Result<u64> {
     let parsers = parsers(&records, layout)?;
     let workers = rayon::current_num_threads();
     let failure = Failure::new();
     let rows = AtomicU64::new(0);
+    let take = |records: &[Record]| {
+        let mut block = B::Block::default();
+        for (column, cells) in parse(records, &parsers, options)?.iter().enumerate() {
+            blocks.cells(&mut block, column, 0, cells)?;
+        }
+        blocks.done(block, records.len())
+    };
     let (full, to_parse) = sync_channel::<Batch>(workers);
     let (empty, to_fill) = sync_channel::<Batch>(2 * workers + 2);
     std::thread::scope(|scope| {
@@ -240,8 +258,7 @@ fn delimited_chunks(
         to_parse.into_iter().par_bridge().for_each(|batch| {
             if failure.none_before(batch.index) {
                 rows.fetch_add(batch.used as u64, Ordering::Relaxed);
-                let parsed = parse(&batch.records[..batch.used], &parsers, options);
-                if let Err(error) = parsed.and_then(|chunk| visit(&chunk)) {
+                if let Err(error) = take(&batch.records[..batch.used]) {
                     failure.keep(batch.index, error);
                 }
             }
@@ -317,7 +334,11 @@ fn parsers(records: &Records, layout: &Layout) -> Result<Vec<Parser>> {
     layout.columns.iter().map(parser).collect()
 }
 
-fn parse(records: &[Record], parsers: &[Parser], options: &ReadOptions) -> Result<Chunk> {
+fn parse(
+    records: &[Record],
+    parsers: &[Parser],
+    options: &ReadOptions,
+) -> Result<Vec<ChunkColumn>> {
     let mut columns: Vec<ChunkColumn> = parsers
         .iter()
         .map(|p| match p.codes {
@@ -346,10 +367,7 @@ fn parse(records: &[Record], parsers: &[Parser], options: &ReadOptions) -> Resul
             }
         }
     }
-    Ok(Chunk {
-        rows: records.len(),
-        columns,
-    })
+    Ok(columns)
 }
 
 /// A cell of a column of numbers that is not a finite number: missing, or an error.
@@ -447,8 +465,75 @@ impl Distinct {
     }
 }
 
+/// Blocks as they are, for tests.
+#[cfg(test)]
+pub(crate) mod whole {
+    use super::*;
+
+    /// Some rows in a layout.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Chunk {
+        pub(crate) rows: usize,
+        /// Columns in the order of the layout.
+        pub(crate) columns: Vec<ChunkColumn>,
+    }
+
+    struct Visit<'a>(&'a (dyn Fn(&Chunk) -> Result<()> + Sync));
+
+    impl Blocks for Visit<'_> {
+        type Block = Chunk;
+
+        fn cells(
+            &self,
+            chunk: &mut Chunk,
+            at: usize,
+            from: usize,
+            new: &ChunkColumn,
+        ) -> Result<()> {
+            if from == 0 {
+                assert_eq!(at, chunk.columns.len(), "columns come in order");
+                chunk.columns.push(new.clone());
+                return Ok(());
+            }
+            assert_eq!(
+                at + 1,
+                chunk.columns.len(),
+                "columns come one after the other"
+            );
+            match (chunk.columns.last_mut(), new) {
+                (Some(ChunkColumn::Numbers(all)), ChunkColumn::Numbers(new)) => {
+                    assert_eq!(from, all.len(), "cells come in order");
+                    all.extend(new);
+                }
+                (Some(ChunkColumn::Codes(all)), ChunkColumn::Codes(new)) => {
+                    assert_eq!(from, all.len(), "cells come in order");
+                    all.extend(new);
+                }
+                other => panic!("a column has two types: {other:?}"),
+            }
+            Ok(())
+        }
+
+        fn done(&self, mut chunk: Chunk, rows: usize) -> Result<()> {
+            chunk.rows = rows;
+            self.0(&chunk)
+        }
+    }
+
+    /// [`for_each_block`], whole blocks at a time.
+    pub(crate) fn for_each_chunk(
+        path: &Path,
+        options: &ReadOptions,
+        layout: &Layout,
+        visit: &(dyn Fn(&Chunk) -> Result<()> + Sync),
+    ) -> Result<u64> {
+        for_each_block(path, options, layout, &Visit(visit))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::whole::{Chunk, for_each_chunk};
     use super::*;
 
     fn csv(rows: usize) -> String {

@@ -1,4 +1,4 @@
-//! Parquet files to typed tables, whole, as a sample, or chunk by chunk.
+//! Parquet files to typed tables, whole, as a sample, or block by block.
 //!
 //! Columns of the base types at the top level become numeric (integers, floats, decimals, dates,
 //! timestamps) or categorical (text, booleans). Lists, maps and structs are refused by name.
@@ -17,7 +17,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 use rayon::prelude::*;
 
-use crate::chunks::{Chunk, Distinct, Failure, Layout, Reservoir, Sample, Sampling};
+use crate::chunks::{Blocks, Distinct, Failure, Layout, Reservoir, Sample, Sampling};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::guard;
@@ -27,10 +27,8 @@ use cells::Cells;
 
 /// Most rows read at a time: what looks up each cell of a column in a table finds it in the cache.
 const MOST_ROWS: usize = 1 << 15;
-/// Cells of a chunk, about, 8 MB of numbers; tables with more columns have chunks of fewer rows.
-const CHUNK_CELLS: usize = 1 << 20;
-/// Fewest rows of a chunk.
-const LEAST_ROWS: usize = 64;
+/// Rows of a block: some pages of a column are read one after the other, and then those of the next column.
+const BLOCK_ROWS: usize = 1 << 17;
 
 /// Reads a Parquet file.
 ///
@@ -276,12 +274,12 @@ fn labels(
     Ok(cells.found())
 }
 
-/// The chunks of a Parquet file, row groups in parallel.
-pub(crate) fn chunks(
+/// The cells of a Parquet file, row groups in parallel.
+pub(crate) fn blocks(
     path: &Path,
     options: &ReadOptions,
     layout: &Layout,
-    visit: &(dyn Fn(&Chunk) -> Result<()> + Sync),
+    blocks: &impl Blocks,
 ) -> Result<u64> {
     let reader = open(path, options)?;
     let starts = group_starts(&reader)?;
@@ -299,12 +297,12 @@ pub(crate) fn chunks(
             }
             let read = match reader {
                 Ok(reader) => guarded(path, || {
-                    group_chunks(
+                    group_blocks(
                         reader,
                         (group, starts[group]),
                         &places,
                         (layout, options),
-                        visit,
+                        blocks,
                     )
                 }),
                 Err(_) => open(path, options).map(drop),
@@ -318,42 +316,52 @@ pub(crate) fn chunks(
     Ok(*starts.last().expect("there is one"))
 }
 
-fn group_chunks(
+fn group_blocks<B: Blocks>(
     reader: &Reader,
     (group, first_row): (usize, u64),
     places: &[usize],
     (layout, options): (&Layout, &ReadOptions),
-    visit: &(dyn Fn(&Chunk) -> Result<()> + Sync),
+    blocks: &B,
 ) -> Result<()> {
     let open = places.iter().zip(&layout.columns).map(|(&at, column)| {
         let cells = Cells::in_layout(&columns(reader)[at], column).starting_at(first_row);
         Ok((column_of(reader, group, at)?, cells, column.name.as_str()))
     });
     let mut open = open.collect::<Result<Vec<_>>>()?;
-    let most = (CHUNK_CELLS / open.len().max(1)).clamp(LEAST_ROWS, MOST_ROWS);
+    let uneven = || {
+        let message = "the columns of a row group have different numbers of rows";
+        Error::new(ErrorKind::Format, message)
+    };
+    // What cells have been in is used for the next: it is in the cache.
+    let mut room = None;
     loop {
-        let mut found = Vec::with_capacity(open.len());
-        let mut counts = Vec::with_capacity(open.len());
-        for (column, cells, name) in &mut open {
-            let read = cells.read(column, most, options);
-            counts.push(read.map_err(|e| e.in_column(name))?);
-            found.push(cells.take());
+        let (mut block, mut rows) = (B::Block::default(), None);
+        for (at, (column, cells, name)) in open.iter_mut().enumerate() {
+            let mut row = 0;
+            while row < BLOCK_ROWS {
+                if let Some(room) = room.take() {
+                    cells.reuse(room);
+                }
+                let read = cells.read(column, MOST_ROWS.min(BLOCK_ROWS - row), options);
+                let read = read.map_err(|e| e.in_column(name))?;
+                if rows.is_some_and(|rows| row + read > rows) {
+                    return Err(uneven());
+                }
+                if read == 0 {
+                    break;
+                }
+                let found = cells.take();
+                blocks.cells(&mut block, at, row, &found)?;
+                room = Some(found);
+                row += read;
+            }
+            if *rows.get_or_insert(row) != row {
+                return Err(uneven());
+            }
         }
-        let rows = counts.first().copied().unwrap_or(0);
-        if counts.iter().any(|&count| count != rows) {
-            let message = "the columns of a row group have different numbers of rows";
-            return Err(Error::new(ErrorKind::Format, message));
-        }
-        if rows == 0 {
-            return Ok(());
-        }
-        let chunk = Chunk {
-            rows,
-            columns: found,
-        };
-        visit(&chunk)?;
-        for ((_, cells, _), column) in open.iter_mut().zip(chunk.columns) {
-            cells.reuse(column);
+        match rows {
+            None | Some(0) => return Ok(()),
+            Some(rows) => blocks.done(block, rows)?,
         }
     }
 }
@@ -372,6 +380,8 @@ fn from_parquet(error: ParquetError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunks::whole::{Chunk, for_each_chunk};
+    use crate::chunks::{ChunkColumn, LayoutColumn, sample_table};
     use parquet::data_type::*;
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;
@@ -466,7 +476,6 @@ mod tests {
 
     #[test]
     fn chunks_and_samples_are_the_rows_of_the_file() {
-        use crate::chunks::{ChunkColumn, for_each_chunk, sample_table};
         let dir = tempfile::tempdir().unwrap();
         let path = write(&dir, parquet::basic::Compression::SNAPPY);
         let options = ReadOptions::default();
@@ -509,6 +518,100 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Row groups of more than a block, with missing cells, in pages that end in different rows.
+    #[test]
+    fn blocks_are_neighbouring_rows_of_all_columns() {
+        let rows = [BLOCK_ROWS + 12_345, 7, 2 * BLOCK_ROWS];
+        let x = |row: usize| (row % 5 != 2).then_some(row as f64 / 4.0);
+        let kind = |row: usize| row % 3;
+        let message =
+            "message m { optional double x; required int32 row; required binary kind (STRING); }";
+        let schema = Arc::new(parse_message_type(message).unwrap());
+        let properties = WriterProperties::builder()
+            .set_data_page_row_count_limit(10_007)
+            .build();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
+        let file = File::create(&path).unwrap();
+        let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
+        let mut first = 0;
+        for n in rows {
+            let of_group = first..first + n;
+            let mut group = writer.next_row_group().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let known: Vec<f64> = of_group.clone().filter_map(x).collect();
+            let levels: Vec<i16> = of_group
+                .clone()
+                .map(|row| i16::from(x(row).is_some()))
+                .collect();
+            let typed = column.typed::<DoubleType>();
+            typed.write_batch(&known, Some(&levels), None).unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let numbers: Vec<i32> = of_group.clone().map(|row| row as i32).collect();
+            column
+                .typed::<Int32Type>()
+                .write_batch(&numbers, None, None)
+                .unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let names = of_group.map(|row| ByteArray::from(["a", "b", "c"][kind(row)]));
+            let names: Vec<ByteArray> = names.collect();
+            column
+                .typed::<ByteArrayType>()
+                .write_batch(&names, None, None)
+                .unwrap();
+            column.close().unwrap();
+            group.close().unwrap();
+            first += n;
+        }
+        writer.close().unwrap();
+        let numbers = |name: &str| LayoutColumn {
+            name: name.to_owned(),
+            levels: None,
+        };
+        let kinds = LayoutColumn {
+            name: "kind".to_owned(),
+            levels: Some(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]),
+        };
+        let layout = Layout {
+            columns: vec![kinds, numbers("row"), numbers("x")],
+        };
+        let found = std::sync::Mutex::new(Vec::new());
+        let visit = |chunk: &Chunk| {
+            let [
+                ChunkColumn::Codes(kinds),
+                ChunkColumn::Numbers(numbers),
+                ChunkColumn::Numbers(values),
+            ] = &chunk.columns[..]
+            else {
+                panic!("{} columns", chunk.columns.len())
+            };
+            let begin = numbers[0] as usize;
+            for (i, row) in (begin..begin + chunk.rows).enumerate() {
+                assert_eq!(numbers[i], row as f64);
+                assert_eq!(kinds[i] as usize, kind(row), "row {row}");
+                let value = (!values[i].is_nan()).then_some(values[i]);
+                assert_eq!(value, x(row), "row {row}");
+            }
+            found.lock().unwrap().push((begin, chunk.rows));
+            Ok(())
+        };
+        let n = for_each_chunk(&path, &ReadOptions::default(), &layout, &visit).unwrap();
+        assert_eq!(n as usize, first);
+        let mut found = found.into_inner().unwrap();
+        found.sort_unstable();
+        let second = rows[0] + rows[1];
+        let expected = [
+            (0, BLOCK_ROWS),
+            (BLOCK_ROWS, 12_345),
+            (rows[0], 7),
+            (second, BLOCK_ROWS),
+            (second + BLOCK_ROWS, BLOCK_ROWS),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -607,7 +710,7 @@ mod tests {
             }
             std::fs::write(&path, &bytes).unwrap();
             let _ = sample(&path, &ReadOptions::default(), sampling, &|_| true);
-            let _ = chunks(&path, &ReadOptions::default(), &layout, &|_| Ok(()));
+            let _ = for_each_chunk(&path, &ReadOptions::default(), &layout, &|_| Ok(()));
             if let Err(error) = read_parquet(&path, &ReadOptions::default()) {
                 assert_eq!(error.file(), Some(path.as_path()));
             } else {

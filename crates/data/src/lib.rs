@@ -38,8 +38,8 @@ mod stored;
 
 pub use batches::{Augment, Batches, Epoch};
 pub use chunks::{
-    Chunk, ChunkColumn, Layout, LayoutColumn, MOST_TARGET_VALUES, Sample, Sampling, UNSEEN,
-    for_each_chunk, sample_table, stream_columns,
+    Blocks, ChunkColumn, Layout, LayoutColumn, MOST_TARGET_VALUES, Sample, Sampling, UNSEEN,
+    for_each_block, sample_table, stream_columns,
 };
 pub use columnar::read_parquet;
 pub use delimited::{read_delimited, read_delimited_bytes, read_sample};

@@ -199,6 +199,28 @@ fn arrays(x: &Path, y: &Path) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Does nothing with the cells of a file.
+struct Nothing;
+
+impl bantam_data::Blocks for Nothing {
+    type Block = ();
+
+    fn cells(
+        &self,
+        _: &mut (),
+        _: usize,
+        _: usize,
+        cells: &bantam_data::ChunkColumn,
+    ) -> bantam_data::Result<()> {
+        std::hint::black_box(cells);
+        Ok(())
+    }
+
+    fn done(&self, _: (), _: usize) -> bantam_data::Result<()> {
+        Ok(())
+    }
+}
+
 /// All rows of a file, beside reading them and doing nothing.
 fn from_file(path: &Path, target: &str) -> Result<(), Box<dyn std::error::Error>> {
     let options = ReadOptions::default();
@@ -219,11 +241,8 @@ fn from_file(path: &Path, target: &str) -> Result<(), Box<dyn std::error::Error>
         .columns
         .extend(bantam_data::Layout::of(&sample.table, &[target])?.columns);
     let decode = time(|| {
-        bantam_data::for_each_chunk(path, &options, &layout, &|chunk| {
-            std::hint::black_box(chunk);
-            Ok(())
-        })
-        .expect("the file has been read before")
+        bantam_data::for_each_block(path, &options, &layout, &Nothing)
+            .expect("the file has been read before")
     });
     println!(
         "decoding    median {:8.3} s  least {:8.3} s  cpu {:7.2} s",

@@ -14,10 +14,9 @@ mod spool;
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bantam_data::{
-    Chunk, ChunkColumn, MISSING, ReadOptions, Sample, Values, for_each_chunk, sort_levels,
+    Blocks, ChunkColumn, MISSING, ReadOptions, Sample, Values, for_each_block, sort_levels,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -119,44 +118,33 @@ impl Partial {
         memory: Memory,
     ) -> Result<Partial> {
         let goal = Goal::of(sample, target)?;
-        let mut layout = ruler.layout();
-        let target_layout = bantam_data::Layout::of(&sample.table, &[target])?;
-        layout.columns.extend(target_layout.columns);
-        let spool = Spool::new(memory.max_bytes);
-        let counts = Mutex::new(vec![0u64; goal.classes.len()]);
-        let (missing, without_label) = (AtomicU64::new(0), AtomicU64::new(0));
-        let failed = Mutex::new(None);
-        let placers = ruler.placers();
-        let visit = |chunk: &Chunk| -> bantam_data::Result<()> {
-            let found = match add(chunk, &placers, &goal) {
-                Ok(found) => found,
-                Err(error) => {
-                    let message = error.to_string();
-                    *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
-                    return Err(bantam_data::Error::new(
-                        bantam_data::ErrorKind::Target,
-                        message,
-                    ));
-                }
-            };
-            missing.fetch_add(found.missing, Ordering::Relaxed);
-            without_label.fetch_add(found.without_label, Ordering::Relaxed);
-            let mut counts = counts.lock().unwrap_or_else(|e| e.into_inner());
-            for (all, more) in counts.iter_mut().zip(&found.counts) {
-                *all += more;
-            }
-            drop(counts);
-            spool.push(found.keys).map_err(bantam_data::Error::io)
+        // The target comes first: missing cells are counted where there is a label.
+        let mut layout = bantam_data::Layout::of(&sample.table, &[target])?;
+        layout.columns.extend(ruler.layout().columns);
+        let adding = Adding {
+            placers: ruler.placers(),
+            totals: Mutex::new(Totals {
+                counts: vec![0; goal.classes.len()],
+                ..Totals::default()
+            }),
+            goal,
+            spool: Spool::new(memory.max_bytes),
         };
-        for_each_chunk(path, options, &layout, &visit)?;
-        drop(placers);
+        for_each_block(path, options, &layout, &adding)?;
+        let Adding {
+            goal,
+            spool,
+            totals,
+            ..
+        } = adding;
+        let totals = totals.into_inner().unwrap_or_else(|e| e.into_inner());
         Ok(Partial {
             head: Head {
                 target: target.to_owned(),
                 classes: goal.classes,
-                class_counts: counts.into_inner().unwrap_or_else(|e| e.into_inner()),
-                rows_without_label: without_label.into_inner(),
-                missing_cells: missing.into_inner(),
+                class_counts: totals.counts,
+                rows_without_label: totals.without_label,
+                missing_cells: totals.missing,
                 ruler,
             },
             bodies: spool.finish().map_err(spilling)?,
@@ -320,10 +308,11 @@ impl Goal {
     }
 
     /// Class of each row, [`MISSING`] without one.
-    fn labels(&self, cells: &ChunkColumn) -> Result<Vec<u32>> {
+    fn labels(&self, cells: &ChunkColumn) -> bantam_data::Result<Vec<u32>> {
         let unknown = || {
             let message = "the target has a value that it had not when the file was sampled";
-            Error::new(ErrorKind::Value, message).with_hint("did the file change meanwhile?")
+            let error = bantam_data::Error::new(bantam_data::ErrorKind::Value, message);
+            error.with_hint("did the file change meanwhile?")
         };
         match (cells, &self.numbers) {
             (ChunkColumn::Codes(codes), _) => match codes.contains(&bantam_data::UNSEEN) {
@@ -346,47 +335,84 @@ impl Goal {
     }
 }
 
-/// What a chunk adds.
-struct Added {
-    keys: Vec<u64>,
+/// Adds up the rows of a file.
+struct Adding<'a> {
+    goal: Goal,
+    placers: Placers<'a>,
+    spool: Spool,
+    totals: Mutex<Totals>,
+}
+
+#[derive(Default)]
+struct Totals {
     /// Rows of each class.
     counts: Vec<u64>,
     missing: u64,
     without_label: u64,
 }
 
-fn add(chunk: &Chunk, placers: &Placers, goal: &Goal) -> Result<Added> {
-    let (target, columns) = chunk
-        .columns
-        .split_last()
-        .expect("the target is the last column");
-    let labels = goal.labels(target)?;
-    let cells: Vec<Cells> = columns.iter().map(Cells::from).collect();
-    let sums = placers.sums(&cells);
-    let missing = |column: &ChunkColumn| match column {
-        ChunkColumn::Numbers(v) => {
-            let both = v.iter().zip(&labels);
-            both.filter(|(x, l)| x.is_nan() && **l != MISSING).count()
+/// Rows that are being added up.
+#[derive(Default)]
+struct Rows {
+    /// Their classes, [`MISSING`] without one.
+    labels: Vec<u32>,
+    sums: Vec<u64>,
+    without_label: usize,
+    /// Missing cells of rows with a label.
+    missing: u64,
+}
+
+impl Blocks for Adding<'_> {
+    type Block = Rows;
+
+    fn cells(
+        &self,
+        block: &mut Rows,
+        column: usize,
+        from: usize,
+        cells: &ChunkColumn,
+    ) -> bantam_data::Result<()> {
+        let Some(column) = column.checked_sub(1) else {
+            let labels = self.goal.labels(cells)?;
+            block.without_label += labels.iter().filter(|&&label| label == MISSING).count();
+            block.labels.extend(labels);
+            return Ok(());
+        };
+        block.sums.resize(block.labels.len(), 0);
+        let place = from..from + Cells::from(cells).len();
+        let sums = &mut block.sums[place.clone()];
+        let missing = self.placers.add(column, &cells.into(), sums);
+        block.missing += match block.without_label {
+            0 => missing,
+            _ => missing_of_labelled(cells, &block.labels[place]),
+        };
+        Ok(())
+    }
+
+    fn done(&self, mut block: Rows, rows: usize) -> bantam_data::Result<()> {
+        block.sums.resize(rows, 0);
+        let keyed = block.sums.into_iter().zip(&block.labels);
+        let labelled = keyed.filter(|(_, label)| **label != MISSING);
+        let keys: Vec<u64> = labelled.map(|(sum, &label)| pack(sum, label)).collect();
+        let mut totals = self.totals.lock().unwrap_or_else(|e| e.into_inner());
+        for &label in block.labels.iter().filter(|&&label| label != MISSING) {
+            totals.counts[label as usize] += 1;
         }
-        ChunkColumn::Codes(v) => {
-            let both = v.iter().zip(&labels);
-            both.filter(|(c, l)| **c == MISSING && **l != MISSING)
-                .count()
-        }
+        totals.missing += block.missing;
+        totals.without_label += block.without_label as u64;
+        drop(totals);
+        self.spool.push(keys).map_err(bantam_data::Error::io)
+    }
+}
+
+/// Missing cells of rows with a label.
+fn missing_of_labelled(cells: &ChunkColumn, labels: &[u32]) -> u64 {
+    let rows = (0..labels.len()).filter(|&row| labels[row] != MISSING);
+    let count = match cells {
+        ChunkColumn::Numbers(v) => rows.filter(|&row| v[row].is_nan()).count(),
+        ChunkColumn::Codes(v) => rows.filter(|&row| v[row] == MISSING).count(),
     };
-    let rows = sums
-        .into_iter()
-        .zip(&labels)
-        .filter(|(_, l)| **l != MISSING);
-    let mut counts = vec![0; goal.classes.len()];
-    let labelled_rows = labels.iter().filter(|&&l| l != MISSING);
-    labelled_rows.for_each(|&label| counts[label as usize] += 1);
-    Ok(Added {
-        missing: columns.iter().map(missing).sum::<usize>() as u64,
-        without_label: labels.len() as u64 - counts.iter().sum::<u64>(),
-        counts,
-        keys: rows.map(|(sum, &label)| pack(sum, label)).collect(),
-    })
+    count as u64
 }
 
 /// Errs unless sums of `a` and `b` can be compared.

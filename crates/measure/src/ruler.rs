@@ -5,6 +5,7 @@
 //! all rows or on a sample of them, and then places any row: parts of a table that are measured
 //! apart, with one ruler, add up to what the whole would give.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use bantam_core::order::sort_indices;
@@ -202,7 +203,7 @@ pub(crate) enum Cells<'a> {
 }
 
 impl Cells<'_> {
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Cells::Numbers(v) => v.len(),
             Cells::Codes(v) => v.len(),
@@ -347,6 +348,14 @@ impl Placers<'_> {
         sums.par_chunks_mut(BLOCK).enumerate().for_each(block);
         sums
     }
+
+    /// Adds the places of some cells of column `at` to the sums of their rows. Returns how many are missing.
+    ///
+    /// # Panics
+    /// When the column is not the one that [`Ruler::layout`] says, or the lengths differ.
+    pub(crate) fn add(&self, at: usize, cells: &Cells, sums: &mut [u64]) -> u64 {
+        self.0[at].add(cells, 0..cells.len(), sums)
+    }
 }
 
 /// Marks made ready for many cells.
@@ -389,20 +398,23 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// Adds the places of `rows` to `sums`.
-    fn add(&self, column: &Cells, rows: std::ops::Range<usize>, sums: &mut [u64]) {
+    /// Adds the places of `rows` to `sums`. Returns how many cells are missing.
+    fn add(&self, column: &Cells, rows: std::ops::Range<usize>, sums: &mut [u64]) -> u64 {
         match (self, column) {
-            (Placer::Numbers(search), Cells::Numbers(values)) => {
-                search.add(&values[rows], sums);
-            }
+            (Placer::Numbers(search), Cells::Numbers(values)) => search.add(&values[rows], sums),
             (Placer::Levels { places, missing }, Cells::Codes(codes)) => {
+                let mut n_missing = 0;
                 for (sum, &code) in sums.iter_mut().zip(&codes[rows]) {
                     *sum += match places.get(code as usize) {
                         Some(place) => *place,
-                        None if code == MISSING => *missing,
+                        None if code == MISSING => {
+                            n_missing += 1;
+                            *missing
+                        }
                         None => UNSEEN_LEVEL,
                     };
                 }
+                n_missing
             }
             _ => panic!("numbers are placed among numbers and categories among categories"),
         }
@@ -430,9 +442,14 @@ impl Search {
         }
     }
 
-    /// Adds the places of `values` to `sums`.
-    fn add(&self, values: &[f64], sums: &mut [u64]) {
-        self.lines.add_to(values, sums, &|x| self.searched(x));
+    /// Adds the places of `values` to `sums`. Returns how many are missing.
+    fn add(&self, values: &[f64], sums: &mut [u64]) -> u64 {
+        let missing = Cell::new(0);
+        self.lines.add_to(values, sums, &|x| {
+            missing.set(missing.get() + u64::from(x.is_nan()));
+            self.searched(x)
+        });
+        missing.get()
     }
 
     /// The place of `x`, among the marks of its cell.
