@@ -16,6 +16,6 @@ fn main() {
         let folder = env::var("OUT_DIR").expect("cargo says where");
         let script = Path::new(&folder).join("no-unwinding.ld");
         fs::write(&script, SCRIPT).expect("the folder of a build can be written to");
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
+        println!("cargo::rustc-link-arg-bins=-T{}", script.display());
     }
 }

@@ -3,7 +3,7 @@
 //! [`sample_table`] goes over a file once and keeps a random sample of its rows; the types of the
 //! columns are those of the sample, and a [`Layout`] holds them. [`for_each_block`] goes over the
 //! file again and hands out all cells in that layout, from several threads. Memory is that of the
-//! sample, or of some thousand rows for each thread, however long the file is.
+//! sample, or of a block of rows for each thread, however long the file is.
 //!
 //! A cell that does not fit its column's type is an error with its line: what an in-memory reader
 //! would do, to read the whole column again as text, cannot be undone half way.

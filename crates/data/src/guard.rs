@@ -17,7 +17,7 @@ thread_local! {
 /// A panic that does not unwind, because the program was built so, cannot be turned into an error here.
 /// [`decoding`] tells its hook what it would have been. Work that the decoder gives to other threads is
 /// guarded by itself.
-pub fn guarded<T>(
+pub(crate) fn guarded<T>(
     file: &Path,
     message: &'static str,
     decode: impl FnOnce() -> Result<T>,
@@ -28,7 +28,8 @@ pub fn guarded<T>(
     result.map_err(|e| e.in_file(file))
 }
 
-/// What a panic of this thread means at this moment, if it is a decoder's: see [`guarded`].
+/// What a panic of this thread means at this moment, if it is a decoder's: the error that reading the file would
+/// end with, for the hook of a program whose panics do not unwind.
 pub fn decoding() -> Option<Error> {
     AT.with_borrow(|at| {
         at.as_ref()

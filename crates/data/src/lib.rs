@@ -46,7 +46,7 @@ pub use delimited::{read_delimited, read_delimited_bytes, read_sample};
 pub use encode::{RowEncoder, Target, Targets, Unseen, encode, encode_inputs, targets};
 pub use error::{Error, ErrorKind, Result};
 pub use fit::{Task, fit_columns, fit_samples, fit_schema, fit_schema_for, fit_target};
-pub use guard::{decoding, guarded};
+pub use guard::decoding;
 pub use identify::{LeftOut, Reason, features, identifiers};
 pub use idx::read_idx;
 pub use images::read_image_folder;

@@ -379,12 +379,13 @@ impl Blocks for Adding<'_> {
             return Ok(());
         };
         block.sums.resize(block.labels.len(), 0);
-        let place = from..from + Cells::from(cells).len();
+        let cells = Cells::from(cells);
+        let place = from..from + cells.len();
         let sums = &mut block.sums[place.clone()];
-        let missing = self.placers.add(column, &cells.into(), sums);
+        let missing = self.placers.add(column, &cells, sums);
         block.missing += match block.without_label {
             0 => missing,
-            _ => missing_of_labelled(cells, &block.labels[place]),
+            _ => missing_of_labelled(&cells, &block.labels[place]),
         };
         Ok(())
     }
@@ -394,9 +395,12 @@ impl Blocks for Adding<'_> {
         let keyed = block.sums.into_iter().zip(&block.labels);
         let labelled = keyed.filter(|(_, label)| **label != MISSING);
         let keys: Vec<u64> = labelled.map(|(sum, &label)| pack(sum, label)).collect();
+        let mut counts = vec![0; self.goal.classes.len()];
+        keys.iter()
+            .for_each(|&key| counts[class_of(key) as usize] += 1);
         let mut totals = self.totals.lock().unwrap_or_else(|e| e.into_inner());
-        for &label in block.labels.iter().filter(|&&label| label != MISSING) {
-            totals.counts[label as usize] += 1;
+        for (all, more) in totals.counts.iter_mut().zip(counts) {
+            *all += more;
         }
         totals.missing += block.missing;
         totals.without_label += block.without_label as u64;
@@ -406,11 +410,11 @@ impl Blocks for Adding<'_> {
 }
 
 /// Missing cells of rows with a label.
-fn missing_of_labelled(cells: &ChunkColumn, labels: &[u32]) -> u64 {
+fn missing_of_labelled(cells: &Cells, labels: &[u32]) -> u64 {
     let rows = (0..labels.len()).filter(|&row| labels[row] != MISSING);
     let count = match cells {
-        ChunkColumn::Numbers(v) => rows.filter(|&row| v[row].is_nan()).count(),
-        ChunkColumn::Codes(v) => rows.filter(|&row| v[row] == MISSING).count(),
+        Cells::Numbers(v) => rows.filter(|&row| v[row].is_nan()).count(),
+        Cells::Codes(v) => rows.filter(|&row| v[row] == MISSING).count(),
     };
     count as u64
 }
