@@ -158,6 +158,11 @@ pub(crate) fn share(n: usize, f: &(dyn Fn(usize) + Sync)) {
     });
 }
 
+/// Whether a thread stands by to help this one, or has been asked to.
+pub(crate) fn stands_by() -> bool {
+    CREW.with(|(crew, busy)| !busy.get() && crew.helpers.load(Ordering::Relaxed) > 0)
+}
+
 /// Lets all threads of the pool meet once, as they do at each layer of a network: no piece ends before all
 /// have begun, or a millisecond has passed, for a helper that was there may just have left. Does nothing
 /// within a piece.

@@ -13,6 +13,9 @@ use crate::crew;
 /// microseconds.
 pub(crate) const PARALLEL_WORK: usize = 1 << 17;
 
+/// The same where others stand by for the next piece of work and need not be woken.
+const STANDING_WORK: usize = 1 << 11;
+
 /// Whether `work` elementary operations are worth sharing with other threads.
 pub(crate) fn worth_threads(work: usize) -> bool {
     work >= PARALLEL_WORK && rayon::current_num_threads() > 1
@@ -20,7 +23,7 @@ pub(crate) fn worth_threads(work: usize) -> bool {
 
 /// Calls `f(i)` for `i` in `0..n`; `work` is the cost of all of it, in elementary operations.
 pub(crate) fn for_each(n: usize, work: usize, f: impl Fn(usize) + Send + Sync) {
-    if n > 1 && worth_threads(work) {
+    if n > 1 && (worth_threads(work) || work >= STANDING_WORK && crew::stands_by()) {
         crew::share(n, &f);
     } else {
         (0..n).for_each(f);

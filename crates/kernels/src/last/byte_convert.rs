@@ -1,6 +1,6 @@
 //! Numbers to bytes and back, and pooling of bytes.
 
-use super::{ImageShape, Scale};
+use super::{ImageShape, Scale, for_each_row};
 use crate::parallel;
 use crate::pool::PoolShape;
 use crate::simd::vectorize;
@@ -66,9 +66,8 @@ fn matrix<A: Copy + Sync, B: Send>(
 pub fn bytes_to_last(x: &[f32], scale: Scale, shape: &ImageShape, y: &mut [u8]) {
     let area = shape.h * shape.w;
     let (x, y) = (&x[..shape.n * shape.c * area], &mut y[..shape.len()]);
-    shape.fill_halo(y, scale.zero_point);
-    if y.is_empty() {
-        return;
+    if x.is_empty() {
+        return shape.fill_halo(y, scale.zero_point);
     }
     if is_matrix(shape) {
         return matrix(
@@ -78,13 +77,14 @@ pub fn bytes_to_last(x: &[f32], scale: Scale, shape: &ImageShape, y: &mut [u8]) 
             move |x| byte(x, scale),
         );
     }
-    parallel::for_each_chunk(y, shape.image_len(), 2 * x.len(), |n, y| {
+    for_each_row(y, shape, scale.zero_point, 2 * x.len(), |row, y| {
+        let (n, row) = (row / shape.h, row % shape.h);
         let x = &x[n * shape.c * area..][..shape.c * area];
-        let mut line = vec![0u8; shape.w];
-        for row in 0..shape.h {
-            let y = &mut y[shape.at(0, row, 0)..][..shape.w * shape.pitch];
+        let mut line = [0; 64];
+        for (i, y) in y.chunks_mut(line.len() * shape.pitch).enumerate() {
+            let line = &mut line[..y.len() / shape.pitch];
             for c in 0..shape.c {
-                let from = &x[c * area + row * shape.w..][..shape.w];
+                let from = &x[c * area + row * shape.w + i * 64..];
                 vectorize(
                     #[inline(always)]
                     || {
@@ -94,7 +94,7 @@ pub fn bytes_to_last(x: &[f32], scale: Scale, shape: &ImageShape, y: &mut [u8]) 
                     },
                 );
                 let pixels = y.chunks_exact_mut(shape.pitch);
-                pixels.zip(&line).for_each(|(pixel, &q)| pixel[c] = q);
+                pixels.zip(&*line).for_each(|(pixel, &q)| pixel[c] = q);
             }
         }
     });
@@ -142,10 +142,10 @@ pub fn quantize(
     scale: Scale,
     (y, y_shape): (&mut [u8], &ImageShape),
 ) {
-    y_shape.fill_halo(&mut y[..y_shape.len()], scale.zero_point);
     rows(
         (x, x_shape),
         (y, y_shape),
+        scale.zero_point,
         #[inline(always)]
         move |x, y| {
             y.iter_mut().zip(x).for_each(|(y, &x)| *y = byte(x, scale));
@@ -162,10 +162,10 @@ pub fn dequantize(
     scale: Scale,
     (y, y_shape): (&mut [f32], &ImageShape),
 ) {
-    y_shape.clear_halo(&mut y[..y_shape.len()]);
     rows(
         (x, x_shape),
         (y, y_shape),
+        0.0,
         #[inline(always)]
         move |x, y| {
             y.iter_mut()
@@ -175,27 +175,23 @@ pub fn dequantize(
     );
 }
 
-fn rows<A: Sync, B: Send>(
+fn rows<A: Sync, B: Copy + Send + Sync>(
     (x, x_shape): (&[A], &ImageShape),
     (y, y_shape): (&mut [B], &ImageShape),
+    around: B,
     f: impl Fn(&[A], &mut [B]) + Copy + Send + Sync,
 ) {
     let size = |s: &ImageShape| (s.n, s.h, s.w, s.c, s.pitch);
     assert_eq!(size(x_shape), size(y_shape), "images of one size and pitch");
-    let (x, y) = (&x[..x_shape.len()], &mut y[..y_shape.len()]);
-    let work = 2 * x.len();
-    parallel::for_each_chunk(y, y_shape.image_len(), work, |n, y| {
+    let x = &x[..x_shape.len()];
+    for_each_row(y, y_shape, around, 2 * x.len(), |row, y| {
         // A copy, which lies where no result is written.
         let own = f;
-        for row in 0..y_shape.h {
-            let len = y_shape.w * y_shape.pitch;
-            let x = &x[x_shape.at(n, row, 0)..][..len];
-            let y = &mut y[y_shape.at(0, row, 0)..][..len];
-            vectorize(
-                #[inline(always)]
-                || own(x, y),
-            );
-        }
+        let x = &x[x_shape.at(row / y_shape.h, row % y_shape.h, 0)..][..y.len()];
+        vectorize(
+            #[inline(always)]
+            || own(x, y),
+        );
     });
 }
 
@@ -214,28 +210,28 @@ pub fn max_pool_bytes(
     assert_eq!(in_shape, (shape.n, shape.c, shape.h, shape.w));
     assert_eq!((y_shape.n, y_shape.c, y_shape.h, y_shape.w), out);
     assert_eq!(x_shape.pitch, y_shape.pitch, "images of one pitch");
-    let (x, y) = (&x[..x_shape.len()], &mut y[..y_shape.len()]);
-    y_shape.fill_halo(y, zero_point);
-    let (pitch, work) = (y_shape.pitch, y.len() * shape.kernel[0] * shape.kernel[1]);
-    parallel::for_each_chunk(y, y_shape.image_len().max(1), work, |n, y| {
-        for row in 0..y_shape.h {
-            for column in 0..y_shape.w {
-                let rows = shape.rows(row);
-                let columns = shape.cols(column);
-                let y = &mut y[y_shape.at(0, row, column)..][..pitch];
-                y.fill(0);
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        for row in rows.clone() {
-                            for column in columns.clone() {
-                                let x = &x[x_shape.at(n, row, column)..][..pitch];
-                                y.iter_mut().zip(x).for_each(|(y, &x)| *y = (*y).max(x));
-                            }
+    let x = &x[..x_shape.len()];
+    let (pitch, work) = (
+        y_shape.pitch,
+        y_shape.len() * shape.kernel[0] * shape.kernel[1],
+    );
+    for_each_row(y, y_shape, zero_point, work, |row, y| {
+        let (n, row) = (row / y_shape.h, row % y_shape.h);
+        for (column, y) in y.chunks_exact_mut(pitch).enumerate() {
+            let rows = shape.rows(row);
+            let columns = shape.cols(column);
+            y.fill(0);
+            vectorize(
+                #[inline(always)]
+                || {
+                    for row in rows.clone() {
+                        for column in columns.clone() {
+                            let x = &x[x_shape.at(n, row, column)..][..pitch];
+                            y.iter_mut().zip(x).for_each(|(y, &x)| *y = (*y).max(x));
                         }
-                    },
-                );
-            }
+                    }
+                },
+            );
         }
     });
 }

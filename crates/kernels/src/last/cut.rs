@@ -1,7 +1,6 @@
 //! Parts of images: some of their pixels, and zeros as further channels.
 
-use super::{CHANNEL_BLOCK, ImageShape};
-use crate::parallel;
+use super::{CHANNEL_BLOCK, ImageShape, for_each_row};
 
 /// Pixels `start + i * step` of images `x`, in images `y` with `before` channels of zeros in front and
 /// zeros behind as far as `y` has channels.
@@ -39,10 +38,9 @@ impl Cut {
     /// short.
     pub fn run(&self, x: &[f32], y: &mut [f32]) {
         let Cut { x: from, y: to, .. } = self;
-        let (x, y) = (&x[..from.len()], &mut y[..to.len()]);
-        y.fill(0.0);
+        let x = &x[..from.len()];
         if to.n * to.h * to.w == 0 {
-            return;
+            return to.clear_halo(y);
         }
         let last = |axis: usize, len: usize| self.start[axis] + (len - 1) * self.step[axis];
         assert!(
@@ -53,15 +51,13 @@ impl Cut {
             self.before + from.c <= to.c,
             "all channels have room in what is made"
         );
-        let work = to.n * to.h * to.w * from.c;
-        parallel::for_each_chunk(y, to.image_len(), work, |n, y| {
-            for row in 0..to.h {
-                let first = from.at(n, self.start[0] + row * self.step[0], self.start[1]);
-                let pixels = x[first..].chunks(self.step[1] * from.pitch);
-                let y = &mut y[to.at(0, row, 0)..][..to.w * to.pitch];
-                for (pixel, y) in pixels.zip(y.chunks_exact_mut(to.pitch)) {
-                    copy(&pixel[..from.c], &mut y[self.before..][..from.c]);
-                }
+        for_each_row(y, to, 0.0, to.len(), |row, y| {
+            let (n, row) = (row / to.h, row % to.h);
+            let first = from.at(n, self.start[0] + row * self.step[0], self.start[1]);
+            let pixels = x[first..].chunks(self.step[1] * from.pitch);
+            y.fill(0.0);
+            for (pixel, y) in pixels.zip(y.chunks_exact_mut(to.pitch)) {
+                copy(&pixel[..from.c], &mut y[self.before..][..from.c]);
             }
         });
     }

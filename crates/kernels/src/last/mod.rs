@@ -34,7 +34,7 @@ pub use winograd::WinogradLayer;
 
 use std::ops::Range;
 
-use crate::parallel::SharedMut;
+use crate::parallel::{self, SharedMut};
 
 /// How a batch of images lies in memory, channels last: `[n, halo + h + halo, halo + w + halo,
 /// pitch]`.
@@ -157,6 +157,36 @@ impl ImageShape {
             }
         }
     }
+}
+
+/// Calls `f` with each row of a batch `y` that is written, which are numbered without the halo, and the elements
+/// of its pixels; the halo becomes `around`. `work` is the cost of all of it, in elementary operations.
+///
+/// # Panics
+/// If `y` is shorter than the batch.
+fn for_each_row<T: Copy + Send + Sync>(
+    y: &mut [T],
+    shape: &ImageShape,
+    around: T,
+    work: usize,
+    f: impl Fn(usize, &mut [T]) + Send + Sync,
+) {
+    let (rows, len) = (shape.n * shape.h, shape.w * shape.pitch);
+    let out = SharedMut::new(&mut y[..shape.len()]);
+    // Those of an image one after the other, if there is an image for each thread.
+    let runs = parallel::threads().max(shape.n).min(rows);
+    parallel::for_each(runs, work, |i| {
+        let rows = parallel::piece(rows, runs, i);
+        // SAFETY: the batch is there, and borrowed; each row is in one run.
+        unsafe { shape.fill_halo_of(rows.clone(), out, around) };
+        for row in rows {
+            let begin = shape.at(row / shape.h, row % shape.h, 0);
+            // SAFETY: the pixels of a row lie within the batch, next to each other; each row comes once.
+            f(row, unsafe {
+                std::slice::from_raw_parts_mut(out.at(begin), len)
+            });
+        }
+    });
 }
 
 /// The smallest and the largest value that a layer lets through; without bounds it is linear.

@@ -328,3 +328,42 @@ fn a_halo_is_filled_row_by_row() {
         }
     }
 }
+
+/// Rows are written once each, whoever stands by, and what is around them once in all.
+#[test]
+fn each_row_once_and_all_around_it() {
+    let shape = |n, h, w, halo| ImageShape {
+        halo,
+        ..ImageShape::new(n, h, w, 3)
+    };
+    let shapes = [
+        shape(1, 9, 30, [1, 2]),
+        shape(5, 3, 20, [0, 1]),
+        shape(2, 1, 70, [0, 0]),
+        shape(0, 4, 4, [1, 1]),
+        shape(3, 0, 4, [0, 1]),
+    ];
+    for threads in [1, 2, 4] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(|| {
+            for shape in &shapes {
+                let len = shape.w * shape.pitch;
+                let mut expected = vec![7; shape.len()];
+                for row in 0..shape.n * shape.h {
+                    let begin = shape.at(row / shape.h, row % shape.h, 0);
+                    expected[begin..][..len].fill(100 + row);
+                }
+                for work in [0, 1 << 16, 1 << 30] {
+                    // So that others stand by.
+                    crate::meet();
+                    let mut found = vec![0; shape.len()];
+                    for_each_row(&mut found, shape, 7, work, |row, pixels| {
+                        assert_eq!(pixels.len(), len);
+                        pixels.iter_mut().for_each(|x| *x += 100 + row);
+                    });
+                    assert_eq!(found, expected, "{shape:?}, {threads} threads");
+                }
+            }
+        });
+    }
+}
