@@ -12,7 +12,7 @@ const SCRIPT: &str =
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|v| v == value);
-    if is("OPT_LEVEL", "z") && is("CARGO_CFG_TARGET_OS", "linux") {
+    if is("DEBUG", "false") && is("CARGO_CFG_TARGET_OS", "linux") {
         let folder = env::var("OUT_DIR").expect("cargo says where");
         let script = Path::new(&folder).join("no-unwinding.ld");
         fs::write(&script, SCRIPT).expect("the folder of a build can be written to");

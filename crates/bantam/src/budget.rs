@@ -69,6 +69,9 @@ pub struct Estimate {
     pub calibration: Calibration,
     /// What the rest is from.
     pub rates: Rates,
+    /// What the run took; nothing before there was one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub took: Vec<Check>,
 }
 
 /// Training steps that were timed.
@@ -80,16 +83,6 @@ pub struct Calibration {
     pub rows_per_second: f64,
     /// Threads at work.
     pub threads: usize,
-}
-
-/// An estimate and what became of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Budgeted {
-    /// The estimate before the run.
-    #[serde(flatten)]
-    pub estimate: Estimate,
-    /// What the run took.
-    pub took: Vec<Check>,
 }
 
 /// One figure of an estimate beside the run.
@@ -163,6 +156,7 @@ impl Plan<'_> {
             joules,
             calibration,
             rates: rates.clone(),
+            took: Vec::new(),
         })
     }
 
@@ -290,7 +284,7 @@ pub(crate) struct Finished<'a> {
 impl Estimate {
     /// Puts beside the estimate what the run took. Memory is that of the whole process; it and what was read are
     /// left out where the system does not tell them or an earlier process did a part.
-    pub(crate) fn check(self, run: &Finished) -> Budgeted {
+    pub(crate) fn check(self, run: &Finished) -> Estimate {
         let seconds: f64 = run.stages.iter().map(|s| s.seconds).sum();
         let mut found = vec![
             ("parameters", self.parameters, run.parameters as f64),
@@ -313,9 +307,9 @@ impl Estimate {
             value,
             within: span.holds(value),
         };
-        Budgeted {
+        Estimate {
             took: found.into_iter().map(check).collect(),
-            estimate: self,
+            ..self
         }
     }
 
@@ -335,20 +329,17 @@ impl Estimate {
             pair(self.joules, &joules),
         )
     }
-}
 
-impl Budgeted {
     /// What the run took, one line for people.
-    pub fn text(&self) -> String {
-        let e = &self.estimate;
+    pub fn took_text(&self) -> String {
         let part = |c: &Check| {
             let (name, span, unit): (&str, Span, fn(f64) -> String) = match c.what.as_str() {
-                "parameters" => ("parameters", e.parameters, count),
-                "bytes" => ("file", e.bytes, bytes),
-                "macs" => ("multiply-adds", e.macs, count),
-                "train_seconds" => ("training", e.train_seconds, seconds),
-                "ram_bytes" => ("memory", e.ram_bytes, bytes),
-                _ => ("read", e.disk_read_bytes, bytes),
+                "parameters" => ("parameters", self.parameters, count),
+                "bytes" => ("file", self.bytes, bytes),
+                "macs" => ("multiply-adds", self.macs, count),
+                "train_seconds" => ("training", self.train_seconds, seconds),
+                "ram_bytes" => ("memory", self.ram_bytes, bytes),
+                _ => ("read", self.disk_read_bytes, bytes),
             };
             let (low, high) = (unit(span.low), unit(span.high));
             format!("{name} {} of {low} to {high}", unit(c.value))
@@ -420,6 +411,7 @@ mod tests {
                 threads: 2,
             },
             rates: Rates::default(),
+            took: Vec::new(),
         }
     }
 
@@ -481,10 +473,10 @@ mod tests {
                 .collect();
             assert_eq!(wrong, missed);
             assert_eq!(
-                found.text().contains("missed"),
+                found.took_text().contains("missed"),
                 !missed.is_empty(),
                 "{}",
-                found.text()
+                found.took_text()
             );
         }
     }

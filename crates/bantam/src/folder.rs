@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Error, ErrorKind, Recipe, Result};
+use bantam_core::order::sort_by;
 
 /// The folder of one run.
 #[derive(Clone, Debug)]
@@ -151,7 +152,7 @@ fn fingerprint(path: &Path, hasher: &mut crc32fast::Hasher) -> Result<()> {
     if path.is_dir() {
         let entries: std::io::Result<Vec<_>> = std::fs::read_dir(path).map_err(failed)?.collect();
         let mut paths: Vec<PathBuf> = entries.map_err(failed)?.iter().map(|e| e.path()).collect();
-        paths.sort();
+        sort_by(&mut paths, |a, b| a.cmp(b));
         for path in paths {
             hasher.update(path.file_name().map_or(&[][..], |n| n.as_encoded_bytes()));
             fingerprint(&path, hasher)?;

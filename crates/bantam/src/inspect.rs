@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use bantam_core::known::Outlook;
+use bantam_core::order::sort_by_key;
 use bantam_core::schema::{Encoding, InputSchema, Schema, TargetKind};
 use bantam_core::{Dim, Graph, Op, ValueId, Weight};
 use bantam_formats::bantam as container;
@@ -361,7 +362,7 @@ fn ops(layers: &[Layer]) -> Vec<OpCount> {
             }),
         }
     }
-    ops.sort_by_key(|o| std::cmp::Reverse(o.count));
+    sort_by_key(&mut ops, |o| std::cmp::Reverse(o.count));
     ops
 }
 

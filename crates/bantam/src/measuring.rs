@@ -142,7 +142,7 @@ fn only_value(table: &Table, target: &str) -> bantam_data::Result<Option<String>
     let Some(first) = (0..values.len()).find(|&row| !values.is_missing(row)) else {
         return Ok(None);
     };
-    Ok((values.distinct() == 1).then(|| match values {
+    Ok(values.is_constant().then(|| match values {
         Values::Numeric(v) => v[first].to_string(),
         Values::Categorical { codes, levels } => format!("{:?}", levels[codes[first] as usize]),
     }))

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bantam_core::Graph;
 use bantam_core::arch::{self, Architecture};
+use bantam_core::order::sort_by_key;
 use bantam_core::schema::Schema;
 use bantam_formats::bantam::{self as container, ReadLimits};
 use bantam_formats::onnx;
@@ -215,7 +216,7 @@ fn onnx(path: &Path, bytes: &[u8]) -> Result<(Format, Vec<Part>, Network)> {
         .into_iter()
         .map(|(op, count)| OpCount { op, count })
         .collect();
-    operators.sort_by_key(|o| std::cmp::Reverse(o.count));
+    sort_by_key(&mut operators, |o| std::cmp::Reverse(o.count));
     let opset = |(domain, version): (String, i64)| Opset {
         domain: match domain.is_empty() {
             true => "ai.onnx".to_owned(),

@@ -49,8 +49,8 @@ pub struct Measured {
     /// Where a number is predicted: what it takes at several tolerances.
     #[serde(default)]
     pub tolerance_curve: Vec<TolerancePoint>,
-    /// What only the command `measure` finds; its keys stand beside the others.
-    #[serde(flatten)]
+    /// What only the command `measure` finds; its keys stand beside the others. No file has it that is read again.
+    #[serde(flatten, skip_deserializing)]
     pub study: Option<Study>,
 }
 
@@ -398,7 +398,7 @@ pub struct RunResult {
     pub sized: Option<Sized>,
     /// What the run was estimated to take, and what it took.
     #[serde(default)]
-    pub budget: Option<crate::budget::Budgeted>,
+    pub budget: Option<crate::budget::Estimate>,
     /// Pruning rounds.
     pub rounds: Vec<Round>,
     /// The round that was chosen.

@@ -41,7 +41,7 @@ impl Code {
             used.len() as u64 <= 1 << max_bits,
             "more symbols than codes of {max_bits} bits"
         );
-        used.sort_by_key(|&symbol| counts[symbol as usize]);
+        sort_symbols(&mut used, &|symbol| counts[symbol as usize]);
         let weights: Vec<u64> = used.iter().map(|&symbol| counts[symbol as usize]).collect();
         let mut lengths = vec![0; counts.len()];
         for (&symbol, length) in used.iter().zip(package_merge(&weights, max_bits)) {
@@ -56,7 +56,7 @@ impl Code {
         let mut n_of_length = [0; MAX_CODE_BITS as usize + 1];
         let mut sorted: Vec<u32> = (0..lengths.len() as u32).collect();
         sorted.retain(|&symbol| lengths[symbol as usize] > 0);
-        sorted.sort_by_key(|&symbol| lengths[symbol as usize]);
+        sort_symbols(&mut sorted, &|symbol| u64::from(lengths[symbol as usize]));
         let mut codes = vec![0; lengths.len()];
         let mut next = 0u64;
         let mut previous = 0;
@@ -255,6 +255,12 @@ fn zigzag(x: i32) -> u32 {
 
 fn unzigzag(x: u32) -> i32 {
     (x >> 1) as i32 ^ -((x & 1) as i32)
+}
+
+/// Sorts symbols by a key, stably. The key is called through a pointer, for a sort takes some kilobytes of the
+/// program for each.
+fn sort_symbols(symbols: &mut [u32], key: &dyn Fn(u32) -> u64) {
+    symbols.sort_by_key(|&symbol| key(symbol));
 }
 
 /// Optimal code lengths of at most `max_bits` for weights in ascending order.

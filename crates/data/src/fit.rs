@@ -134,7 +134,7 @@ pub fn fit_target(task: Task, table: &Table, target: &str, rows: &[usize]) -> Re
         }
         Some(classes) => TargetKind::Classes(classes),
         None => {
-            if column.values.distinct() < 2 {
+            if column.values.is_constant() {
                 return Err(refuse("expected different numbers, found only one".into()));
             }
             let Values::Numeric(v) = &column.values else {

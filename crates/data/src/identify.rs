@@ -161,18 +161,17 @@ fn reason(values: &Values) -> Option<Reason> {
     if cells == 0 {
         return Some(Reason::AllMissing);
     }
-    let distinct = values.distinct();
-    if distinct == 1 {
+    if values.is_constant() {
         // A value that is there in some rows only may say something by that.
         return (cells == values.len()).then_some(Reason::Constant);
     }
     match values {
         Values::Numeric(v) => {
-            let counts = cells >= FEWEST_CELLS && distinct == cells && is_counter(v);
+            let counts = cells >= FEWEST_CELLS && is_counter(v) && values.distinct() == cells;
             counts.then_some(Reason::Counter)
         }
         Values::Categorical { .. } => {
-            let many = cells >= FEWEST_CELLS;
+            let (many, distinct) = (cells >= FEWEST_CELLS, values.distinct());
             if many && distinct * 10 > cells * 9 {
                 Some(Reason::Identifier { distinct, cells })
             } else if distinct > MOST_LEVELS || (many && distinct * 2 > cells) {
@@ -184,7 +183,7 @@ fn reason(values: &Values) -> Option<Reason> {
     }
 }
 
-/// Whether distinct numbers are whole and in the order of the rows, or dense in their range.
+/// Whether numbers, if they are distinct, are whole and in the order of the rows, or dense in their range.
 fn is_counter(v: &[f64]) -> bool {
     let numbers: Vec<f64> = v.iter().copied().filter(|x| !x.is_nan()).collect();
     if numbers.iter().any(|x| x.fract() != 0.0) {

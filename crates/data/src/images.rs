@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bantam_core::Tensor;
+use bantam_core::order::sort_by;
 use image::{DynamicImage, ImageReader, Limits};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -70,7 +71,7 @@ pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
             paths.push(entry.path());
         }
     }
-    paths.sort();
+    sort_by(&mut paths, |a, b| a.cmp(b));
     Ok(paths)
 }
 

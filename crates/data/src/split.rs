@@ -73,8 +73,12 @@ pub fn split(n: usize, labels: Option<&[i64]>, fractions: Fractions, seed: u64) 
     }
     let mut split = Split::default();
     let mut seen = 0;
-    for mut rows in strata.into_values() {
-        rows.sort_by_cached_key(|&row| (hash(seed, row as u64), row));
+    for rows in strata.into_values() {
+        let mut keyed: Vec<(u64, usize)> = (rows.into_iter())
+            .map(|row| (hash(seed, row as u64), row))
+            .collect();
+        keyed.sort_unstable();
+        let rows: Vec<usize> = keyed.into_iter().map(|k| k.1).collect();
         seen += rows.len();
         // What is due is counted over all classes so far, so that rounding does not add up.
         let due = |share: f64, given: usize| {

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use crate::error::{Error, ErrorKind, Result, nearest};
+use bantam_core::order::sort_by;
 
 /// The code of a missing cell in a categorical column.
 pub const MISSING: u32 = u32::MAX;
@@ -71,13 +72,28 @@ impl Values {
         }
     }
 
+    /// Whether there is a value, and no other.
+    pub fn is_constant(&self) -> bool {
+        fn one<T: PartialEq>(mut values: impl Iterator<Item = T>) -> bool {
+            values
+                .next()
+                .is_some_and(|first| values.all(|x| x == first))
+        }
+        match self {
+            Values::Numeric(v) => one(v.iter().filter(|x| !x.is_nan())),
+            Values::Categorical { codes, .. } => one(codes.iter().filter(|&&c| c != MISSING)),
+        }
+    }
+
     /// Number of distinct values that are not missing.
     pub fn distinct(&self) -> usize {
         match self {
             Values::Numeric(v) => {
                 let bits = |x: &f64| (x + 0.0).to_bits(); // -0.0 and 0.0 are the same number
-                let set: HashSet<u64> = v.iter().filter(|x| !x.is_nan()).map(bits).collect();
-                set.len()
+                let mut all: Vec<u64> = v.iter().filter(|x| !x.is_nan()).map(bits).collect();
+                all.sort_unstable();
+                all.dedup();
+                all.len()
             }
             Values::Categorical { codes, levels } => {
                 let mut seen = vec![false; levels.len()];
@@ -317,9 +333,11 @@ impl Levels {
 /// Sorts as numbers when all are numbers, else by bytes.
 pub fn sort_levels(levels: &mut [String]) {
     let number = |text: &String| text.parse::<f64>().ok().filter(|x| x.is_finite());
-    levels.sort();
+    sort_by(levels, |a, b| a.cmp(b));
     if levels.iter().all(|text| number(text).is_some()) {
-        levels.sort_by(|a, b| number(a).partial_cmp(&number(b)).expect("finite"));
+        sort_by(levels, |a, b| {
+            number(a).partial_cmp(&number(b)).expect("finite")
+        });
     }
 }
 
@@ -358,7 +376,11 @@ mod tests {
         assert_eq!((age.missing(), age.distinct()), (1, 2));
         assert_eq!((sex.missing(), sex.distinct()), (1, 2));
         assert!(sex.is_missing(2) && !sex.is_missing(0));
+        assert!(!age.is_constant() && !sex.is_constant());
         assert_eq!(Values::Numeric(vec![0.0, -0.0]).distinct(), 1);
+        let constant = |v: &[f64]| Values::Numeric(v.to_vec()).is_constant();
+        assert!(constant(&[f64::NAN, 0.0, -0.0]) && !constant(&[1.0, f64::NAN, 2.0]));
+        assert!(!constant(&[f64::NAN]) && !constant(&[]));
     }
 
     #[test]

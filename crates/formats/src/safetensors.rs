@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use ::safetensors::tensor::{Metadata, TensorView};
 use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
+use bantam_core::order::sort_by_key;
 use bantam_core::{Data, Tensor};
 use serde_json::{Map, Value, json};
 
@@ -38,7 +39,9 @@ pub(crate) fn encode<'a>(
 ) -> Result<Vec<u8>> {
     // Widest elements first, then by name: so every tensor is aligned.
     let mut sorted: Vec<(&str, &Tensor)> = tensors.into_iter().collect();
-    sorted.sort_by_key(|(name, t)| (std::cmp::Reverse(t.dtype().size_bytes()), *name));
+    sort_by_key(&mut sorted, |(name, t)| {
+        (std::cmp::Reverse(t.dtype().size_bytes()), *name)
+    });
     let mut header = Map::new();
     if !metadata.is_empty() {
         header.insert(METADATA.to_owned(), json!(metadata));
@@ -80,7 +83,7 @@ pub(crate) fn decode(
     let mut views = file.tensors();
     // In the order of their bytes, which is the order in which they were written.
     let start = |name: &str| header.info(name).map_or(0, |info| info.data_offsets.0);
-    views.sort_by_key(|(name, _)| start(name));
+    sort_by_key(&mut views, |(name, _)| start(name));
     let tensors = views.into_iter().map(|(name, view)| {
         let (stored, tensor) =
             tensor(&view, &values).map_err(|e| e.at(format!("tensor {name:?}")))?;

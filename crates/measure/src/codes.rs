@@ -1,7 +1,7 @@
 //! Columns as ranks: what sorting and splitting need of a value is only its place among the others.
 
+use crate::parallel::map_of;
 use bantam_data::{Column, MISSING, Values};
-use rayon::prelude::*;
 
 /// Most categories of a column whose categories are told apart one by one; the order of the texts
 /// is used beyond.
@@ -123,7 +123,7 @@ impl Coded {
 
 /// Codes of all columns.
 pub(crate) fn code_columns(columns: &[Column]) -> Vec<Coded> {
-    columns.par_iter().map(|c| Coded::of(&c.values)).collect()
+    map_of(columns, |c| Coded::of(&c.values))
 }
 
 /// Bits of a number that compare as the number does; -0.0 is 0.0.

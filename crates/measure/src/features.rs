@@ -7,9 +7,9 @@
 //! large scale multitask learning", 2009). None of it looks at labels.
 
 use bantam_data::Values;
-use rayon::prelude::*;
 
 use crate::codes::Coded;
+use crate::parallel::map_of;
 use crate::problem::Problem;
 use crate::random::hash;
 
@@ -32,11 +32,7 @@ impl Features {
     /// Features of a problem; columns that do not vary have none, so there may be 0.
     pub(crate) fn of(problem: &Problem) -> Features {
         let n = problem.rows();
-        let parts: Vec<Vec<Vec<f32>>> = problem
-            .columns
-            .par_iter()
-            .map(|c| column(&c.values))
-            .collect();
+        let parts: Vec<Vec<Vec<f32>>> = map_of(&problem.columns, |c| column(&c.values));
         let all: Vec<&Vec<f32>> = parts.iter().flatten().collect();
         let d = all.len().min(MOST);
         let mut values = vec![0f32; n * d];

@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use crate::codes::Coded;
+use crate::parallel::{map, map_of};
 use crate::problem::Problem;
 use crate::random::{Stream, hash};
 
@@ -66,7 +67,7 @@ impl Binned {
             }
         };
         Binned {
-            columns: problem.columns.par_iter().map(bins).collect(),
+            columns: map_of(&problem.columns, bins),
             classes: problem.classes.len(),
         }
     }
@@ -106,7 +107,7 @@ impl Forest {
             Grower::new(binned, labels, seed).grow(rows)
         };
         Forest {
-            trees: (0..trees).into_par_iter().map(tree).collect(),
+            trees: map(trees, tree),
             classes: binned.classes,
         }
     }

@@ -5,13 +5,12 @@
 //! is the least certain of them. So the band is made of all curves that fit about as well as the best,
 //! and where it reaches from rows that are there to ten times as many, nothing can be told.
 
-use rayon::prelude::*;
-
 use crate::bits::entropy_bits;
 use crate::figure::Interval;
 use crate::forest::{Binned, Forest, bits};
 use crate::method::{Draws, subset};
 use crate::null::moments;
+use crate::parallel::map;
 use crate::problem::Problem;
 use crate::random::{Stream, hash};
 
@@ -79,9 +78,9 @@ pub(crate) fn learning_curve(problem: &Problem, fractions: &[f64], draws: Draws)
         Some(bits(&predicted, &rest, &problem.labels, k) / rest.len() as f64)
     };
     let of = |&fraction: &f64| match fraction < 1.0 {
-        true => (0..runs)
-            .into_par_iter()
-            .filter_map(|w| one(fraction, w))
+        true => map(runs, |w| one(fraction, w))
+            .into_iter()
+            .flatten()
             .collect(),
         false => Vec::new(),
     };

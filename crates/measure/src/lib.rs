@@ -42,6 +42,7 @@ mod method;
 mod neighbour;
 mod network;
 mod null;
+mod parallel;
 pub mod partial;
 mod prequential;
 pub mod problem;

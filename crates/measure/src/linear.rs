@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::features::Features;
+use crate::parallel::map;
 
 /// Weight of the penalty, relative to the number of rows; features are standardised.
 pub(crate) const PENALTIES: [f64; 3] = [0.001, 0.03, 1.0];
@@ -144,7 +145,7 @@ impl Gram {
             }
             a + (b - a) / 2.0
         };
-        (0..d).into_par_iter().map(find).collect()
+        map(d, find)
     }
 
     /// Diagonal and off-diagonal of a similar tridiagonal matrix.

@@ -4,10 +4,9 @@
 //! The null is the count for shuffled labels. The interval is from subsets of 40 % of the rows, each
 //! beside its own shuffle, because a count grows with the rows and only the ratio compares.
 
-use rayon::prelude::*;
-
 use crate::figure::{Figure, Origin, jackknife};
 use crate::null::{Permuted, shuffled};
+use crate::parallel::map;
 use crate::problem::Problem;
 use crate::random::{self, hash};
 
@@ -64,10 +63,9 @@ impl Method {
         let order = |i: u64| prepared.count(&whole.labels, hash(draws.seed, 2000 + i));
         let value = (0..self.orders).map(order).sum::<f64>() / self.orders as f64;
         let shuffle = |i: usize| at(&shuffled(&problem.labels, draws.seed, i));
-        let counts: Vec<f64> = (0..draws.permutations)
-            .into_par_iter()
-            .map(|i| prepared.count(&shuffle(i), hash(draws.seed, i as u64)))
-            .collect();
+        let counts: Vec<f64> = map(draws.permutations, |i| {
+            prepared.count(&shuffle(i), hash(draws.seed, i as u64))
+        });
         drop(prepared);
         let permuted = Permuted::of(rows.len(), value, &counts);
         let subsets = match rows.len() as f64 * SUBSET >= FEWEST_ROWS as f64 {
@@ -113,7 +111,7 @@ impl Method {
                 prepared.count(&shuffled, seed),
             )
         };
-        let pairs: Vec<(f64, f64)> = (0..draws.subsets).into_par_iter().map(pair).collect();
+        let pairs: Vec<(f64, f64)> = map(draws.subsets, pair);
         let null = pairs.iter().map(|p| p.1).sum::<f64>() / pairs.len().max(1) as f64;
         if null <= 0.0 {
             return Vec::new();

@@ -13,7 +13,9 @@ use crate::codes::code_columns;
 use crate::features::Features;
 use crate::figure::Interval;
 use crate::method::Prepared;
+use crate::parallel::map_of;
 use crate::problem::{Groups, Problem};
+use bantam_core::order::sort_by;
 
 /// Squared distances of all pairs, and what does not depend on labels.
 pub(crate) struct Neighbours {
@@ -57,7 +59,7 @@ impl Neighbours {
         let mut order: Vec<(f32, u32)> = (0..self.n)
             .map(|r| (self.nearest_enemy(r, &labels), r as u32))
             .collect();
-        order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        sort_by(&mut order, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let Some(&(_, first)) = order.first() else {
             return Vec::new();
         };
@@ -182,7 +184,7 @@ impl Neighbours {
             near.sort_unstable_by(f32::total_cmp);
             Some(near)
         };
-        firsts.par_iter().filter_map(of).collect()
+        map_of(&firsts, of).into_iter().flatten().collect()
     }
 }
 

@@ -3,8 +3,7 @@
 //! A count by itself says little: it grows with the rows and depends on the class balance. So each
 //! is given beside what the same estimator finds when the labels are shuffled, and as their ratio.
 
-use rayon::prelude::*;
-
+use crate::parallel::map;
 use crate::random::Stream;
 
 /// An estimate beside its values for shuffled labels.
@@ -52,7 +51,7 @@ pub(crate) fn permute(
     estimate: impl Fn(&[u32]) -> f64 + Sync,
 ) -> Option<Permuted> {
     let draw = |i: usize| estimate(&shuffled(labels, seed, i));
-    let values: Vec<f64> = (0..draws).into_par_iter().map(draw).collect();
+    let values: Vec<f64> = map(draws, draw);
     Permuted::of(labels.len(), value, &values)
 }
 

@@ -459,7 +459,7 @@ fn reason(
     if values.missing() == values.len() {
         return Some(Reason::AllMissing);
     }
-    if values.missing() == 0 && values.distinct() == 1 {
+    if values.missing() == 0 && values.is_constant() {
         return Some(Reason::Constant);
     }
     let reason = found.iter().find(|l| l.column == column.name)?.reason;

@@ -5,13 +5,12 @@
 //! has its own null. Whether more rows would help is read from another curve on the same subsets: the
 //! bits a forest leaves open on rows it has not seen, to which `a + b n^-c` is fitted.
 
-use rayon::prelude::*;
-
 use crate::figure::{Interval, jackknife, spread};
 use crate::headline::Headline;
 use crate::learning::{RowsNeeded, learning_curve, rows_needed, still_falling};
 use crate::method::{Draws, subset};
 use crate::null::{Permuted, moments, quantile, shuffled};
+use crate::parallel::map;
 use crate::problem::Problem;
 use crate::random::sample;
 use crate::tree::Trunk;
@@ -135,7 +134,7 @@ pub(crate) fn progression(
         };
         fractions.iter().map(at).collect()
     };
-    let runs: Vec<Vec<[f64; 3]>> = (0..draws.subsets.max(1)).into_par_iter().map(one).collect();
+    let runs: Vec<Vec<[f64; 3]>> = map(draws.subsets.max(1), one);
     let losses = learning_curve(&bare, &fractions, draws);
     let mut points = Vec::new();
     for (i, &fraction) in fractions.iter().enumerate() {

@@ -7,13 +7,12 @@
 //! sums are equal, a bit for each feature and one more where it was fitted, and `log2` of the number of
 //! candidates. The least cost is an upper bound found in one way among many.
 
-use rayon::prelude::*;
-
 use crate::bits::exception_bits;
 use crate::codes::{Coded, sortable};
 use crate::features::Features;
 use crate::linear::{Factor, Gram, PENALTIES, dot, moments_with_labels, outputs};
 use crate::method::Prepared;
+use crate::parallel::{map, map_of};
 use crate::problem::Problem;
 use crate::random::hash;
 use crate::runs::{Counted, count_sorted};
@@ -100,7 +99,7 @@ impl Projections {
                 gram.add(&grams[fold], -1.0);
                 gram.factor(penalty * rest[fold].len() as f64)
             };
-            (0..n_folds).into_par_iter().map(one).collect()
+            map(n_folds, one)
         };
         let factors = match features.d {
             0 => Vec::new(),
@@ -135,7 +134,7 @@ impl Projections {
         };
         Projections {
             classes: problem.classes.len(),
-            columns: problem.columns.par_iter().map(column).collect(),
+            columns: map_of(&problem.columns, column),
             features,
             held,
             rest,

@@ -6,13 +6,13 @@
 //! information of each alone does not tell.
 
 use bantam_core::order::argsort;
-use rayon::prelude::*;
 
 use crate::bits::entropy_bits;
 use crate::codes::Coded;
 use crate::expected::folds;
 use crate::forest::{Binned, Forest, answer, bits};
 use crate::null::moments;
+use crate::parallel::{map, map_of};
 use crate::problem::Problem;
 use crate::random::{hash, sample};
 
@@ -48,11 +48,7 @@ pub struct Ranked {
 pub(crate) fn ranking(problem: &Problem, seed: u64) -> (Vec<Ranked>, usize) {
     let rows = sample(problem.rows(), MOST_ROWS, seed);
     let problem = problem.bare(&rows);
-    let alone: Vec<f64> = problem
-        .columns
-        .par_iter()
-        .map(|c| information(c, &problem))
-        .collect();
+    let alone: Vec<f64> = map_of(&problem.columns, |c| information(c, &problem));
     let order = argsort(alone.len(), |a, b| alone[b].total_cmp(&alone[a]));
     let ranked = |c: usize| Ranked {
         column: problem.columns[c].name.clone(),
@@ -118,22 +114,18 @@ fn take(problem: &Problem, tried: &[usize], seed: u64) -> Vec<Taken> {
             .copied()
             .filter(|c| !columns.contains(c))
             .collect();
-        let scored: Vec<(f64, f64)> = left
-            .par_iter()
-            .map(|&c| score(&binned.with_shuffled(&with(c), usize::MAX, 0)))
-            .collect();
+        let scored: Vec<(f64, f64)> = map_of(&left, |&c| {
+            score(&binned.with_shuffled(&with(c), usize::MAX, 0))
+        });
         let Some(at) = (0..left.len()).min_by(|&a, &b| scored[a].0.total_cmp(&scored[b].0)) else {
             break;
         };
         let (column, (loss, accuracy)) = (left[at], scored[at]);
         let saved = so_far - loss;
-        let shuffles: Vec<f64> = (0..SHUFFLES)
-            .into_par_iter()
-            .map(|i| {
-                let shuffled = binned.with_shuffled(&with(column), column, hash(seed, i as u64));
-                so_far - score(&shuffled).0
-            })
-            .collect();
+        let shuffles: Vec<f64> = map(SHUFFLES, |i| {
+            let shuffled = binned.with_shuffled(&with(column), column, hash(seed, i as u64));
+            so_far - score(&shuffled).0
+        });
         let shuffled = moments(&shuffles);
         // A column without a say makes a forest worse, so what is saved must be more than what the
         // shuffled column saves, and worth more than the noise of that.

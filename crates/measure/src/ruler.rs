@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codes::sortable;
 use crate::error::{Error, ErrorKind, Result};
+use crate::parallel::map_of;
 
 /// 1 as a fixed-point number.
 const ONE: u64 = 1 << 32;
@@ -79,7 +80,7 @@ impl Ruler {
             }
         };
         Ruler {
-            columns: columns.par_iter().map(scale).collect(),
+            columns: map_of(columns, scale),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::partial::{Partial, Shuffles};
 use crate::problem::Problem;
 use crate::ruler::{FIT_ROWS, Ruler};
 use crate::runs::{Counted, count_sorted};
-use crate::sorted::{self, group_sizes, sort_by_key};
+use crate::sorted::{self, first, group_sizes, itself, sort_by_key};
 
 /// How the cells of a row become one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,12 +143,12 @@ pub(crate) fn sort_keys(
         let (counted, draws) = match pack(keys, labels, class_counts.len()) {
             Ok((rows, bits)) => {
                 let class = |row: &u64| (row & ((1 << bits) - 1)) as u32;
-                sort_rows(rows, |r| *r, |r| r >> bits, class, class_counts, draws)
+                sort_rows(rows, itself, |r| r >> bits, class, class_counts, draws)
             }
             Err(keys) => {
                 let rows = keys.into_par_iter().zip(labels);
                 let rows: Vec<(u64, u32)> = rows.map(|(k, &l)| (k, l)).collect();
-                sort_rows(rows, |r| r.0, |r| r.0, |r| r.1, class_counts, draws)
+                sort_rows(rows, first, first, |r| r.1, class_counts, draws)
             }
         };
         return finish(
@@ -156,8 +156,8 @@ pub(crate) fn sort_keys(
             Permuted::of(labels.len(), counted.changes as f64, &draws),
         );
     }
-    let mut order: Vec<(u64, u32)> = keys.into_iter().zip(0..).collect();
-    order.par_sort_unstable();
+    let order: Vec<(u64, u32)> = keys.into_iter().zip(0..).collect();
+    let order = sort_by_key(order, first);
     let count = |labels: &[u32]| {
         let rows = order.iter().map(|&(key, row)| (key, labels[row as usize]));
         count_sorted(rows, class_counts.len())
@@ -254,8 +254,8 @@ pub(crate) struct Sorted {
 
 impl Sorted {
     pub(crate) fn new(problem: &Problem) -> Sorted {
-        let mut order: Vec<(u64, u32)> = typed_sums(problem).into_iter().zip(0..).collect();
-        order.par_sort_unstable();
+        let order: Vec<(u64, u32)> = typed_sums(problem).into_iter().zip(0..).collect();
+        let order = sort_by_key(order, first);
         let classes = problem.classes.len();
         Sorted { order, classes }
     }

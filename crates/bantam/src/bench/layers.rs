@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bantam_core::Tensor;
+use bantam_core::order::sort_by;
 use bantam_runtime::{Choice, Choices, Executor};
 use serde::Serialize;
 
@@ -128,7 +129,7 @@ fn kernel(shapes: &str, is_fast: bool, choice: &Choice) -> Kernel {
             seconds: c.nanoseconds as f64 * 1e-9,
         })
         .collect();
-    tried.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    sort_by(&mut tried, |a, b| a.seconds.total_cmp(&b.seconds));
     let mut reason = match tried.as_slice() {
         [] | [_] => "the only one".to_owned(),
         [first, second, ..] if first.seconds > 0.0 => {

@@ -3,6 +3,7 @@
 use super::table;
 use super::text::{count, cut, escape, name, share};
 use crate::results::RunResult;
+use bantam_core::order::sort_by_key;
 
 /// Up to this many classes the whole matrix is shown.
 const MOST_CLASSES: usize = 20;
@@ -99,7 +100,9 @@ fn confused(classes: &[String], counts: &[Vec<u64>]) -> Vec<(u64, usize, usize)>
         .map(|(truth, answer)| (cell(counts, truth, answer), truth, answer))
         .filter(|p| p.0 > 0)
         .collect();
-    pairs.sort_by_key(|&(n, truth, answer)| (std::cmp::Reverse(n), truth, answer));
+    sort_by_key(&mut pairs, |&(n, truth, answer)| {
+        (std::cmp::Reverse(n), truth, answer)
+    });
     pairs
 }
 

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use bantam_core::op::{Layout, Type};
+use bantam_core::order::sort_by;
 use bantam_core::{Graph, Node, Op, ValueId};
 
 use super::text::{count, counted, cut, escape};
@@ -292,7 +293,7 @@ impl Placed {
                 items.push((wanted, Item::Edge(i), LANE));
             }
         }
-        items.sort_by(|a, b| a.0.total_cmp(&b.0));
+        sort_by(&mut items, |a, b| a.0.total_cmp(&b.0));
         let mut next = 0.0;
         for (wanted, item, room) in items {
             let left = if wanted.is_finite() {

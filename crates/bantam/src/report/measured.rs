@@ -8,6 +8,7 @@ use super::bars::{IntervalRow, Intervals, bar, intervals};
 use super::text::{NONE, count, counted, digits, escape, name, percent, share};
 use super::{facts, study, table};
 use crate::results::{Interval, Measured, RunResult, Sized};
+use bantam_core::order::sort_by_key;
 
 /// Classes shown by name; the rest are summed.
 const MOST_CLASSES: usize = 20;
@@ -99,7 +100,7 @@ fn balance(classes: &[(String, usize)]) -> String {
     let most = classes.iter().map(|c| c.1).max().unwrap_or(0).max(1) as f64;
     let mut order: Vec<&(String, usize)> = classes.iter().collect();
     if classes.len() > MOST_CLASSES {
-        order.sort_by_key(|c| std::cmp::Reverse(c.1));
+        sort_by_key(&mut order, |c| std::cmp::Reverse(c.1));
     }
     let row =
         |label: String, n: u64| vec![label, bar(n as f64 / most, "p1"), count(n), share(n, total)];

@@ -5,6 +5,7 @@ use super::summary::exact;
 use super::text::{bytes, count, counted, digits, escape, share, shell_word, size, times};
 use super::{facts, table};
 use crate::results::{Part, RunResult};
+use bantam_core::order::sort_by_key;
 
 /// Parts of the bar that have a colour of their own.
 const MOST_PARTS: usize = 8;
@@ -22,7 +23,7 @@ pub(super) fn ledger(result: &RunResult) -> String {
 /// The parts of a file of `bytes` bytes, the largest first.
 pub(super) fn parts(ledger: &[Part], bytes: u64) -> String {
     let mut parts: Vec<&Part> = ledger.iter().collect();
-    parts.sort_by_key(|p| std::cmp::Reverse(p.bytes));
+    sort_by_key(&mut parts, |p| std::cmp::Reverse(p.bytes));
     let sum: u64 = parts.iter().fold(0, |sum, p| sum.saturating_add(p.bytes));
     if parts.is_empty() {
         return "<p>The file came without a ledger.</p>".to_owned();

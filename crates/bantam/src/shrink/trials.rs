@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bantam_compress::int8::{self, Calibration, Layer, Observed, Options};
 use bantam_core::op::Type;
+use bantam_core::order::sort_by;
 use bantam_core::{Graph, Tensor};
 use bantam_data::Target;
 use bantam_runtime::{Executor, Plan};
@@ -351,7 +352,7 @@ impl<'d> Trials<'d> {
             let found = outputs(&self.graph(way, &skip)?, &self.data.choose[..few])?;
             harm.push((moved(&self.reference[..few], &found), layer));
         }
-        harm.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+        sort_by(&mut harm, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
         let worst = |n: usize| -> Vec<String> { harm[..n].iter().map(|h| h.1.clone()).collect() };
         let attempt = |n: usize| {
             let skip: Skip = worst(n).into_iter().collect();

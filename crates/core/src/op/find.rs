@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use super::{Family, Type, around, axis_index, count};
+use crate::order::sort_by_key;
 use crate::order::{argsort, sort_indices};
 use crate::reference::Array;
 use crate::tensor::strides;
@@ -92,7 +93,7 @@ fn unique(x: &Tensor, axis: Option<i64>, sorted: bool) -> Result<Vec<Tensor>> {
         }
     }
     if !sorted {
-        groups.sort_by_key(|g| g[0]);
+        sort_by_key(&mut groups, |g| g[0]);
     }
     let first: Vec<usize> = groups.iter().map(|g| g[0]).collect();
     let mut inverse = vec![0i64; len];

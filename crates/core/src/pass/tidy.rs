@@ -3,6 +3,7 @@
 use super::{Rebuild, needed};
 use crate::op::elementwise::UnaryKind;
 use crate::op::{Dropout, Op, Unary};
+use crate::order::sort_by_key;
 use crate::{Graph, Node, Result};
 
 /// The graph without nodes and parameters that no output needs.
@@ -31,7 +32,7 @@ pub fn order_parameters(graph: &Graph) -> Result<Graph> {
     }
     let mut parameters: Vec<_> = graph.parameters().iter().collect();
     parameters.retain(|p| order[p.value.index()].is_some());
-    parameters.sort_by_key(|p| order[p.value.index()]);
+    sort_by_key(&mut parameters, |p| order[p.value.index()]);
     for p in parameters {
         r.parameter(p);
     }

@@ -18,8 +18,10 @@ use crate::features::Features;
 use crate::figure::{Interval, jackknife};
 use crate::method::subset;
 use crate::neighbour::squared_distances;
+use crate::parallel::{map, map_of};
 use crate::problem::Problem;
 use crate::random::sample;
+use bantam_core::order::sort_by_key;
 
 /// Most rows of the sample.
 const MOST_ROWS: usize = 1_000;
@@ -112,7 +114,7 @@ impl Sample<'_> {
             classes[label as usize].push(row as u32);
         }
         classes.retain(|c| !c.is_empty());
-        classes.sort_by_key(|c| std::cmp::Reverse(c.len()));
+        sort_by_key(&mut classes, |c| std::cmp::Reverse(c.len()));
         let mut distances = squared_distances(&features);
         distances.par_iter_mut().for_each(|d| *d = d.sqrt());
         Sample {
@@ -147,10 +149,7 @@ impl Sample<'_> {
         let pairs: Vec<(usize, usize)> = (0..shown.len())
             .flat_map(|a| (a + 1..shown.len()).map(move |b| (a, b)))
             .collect();
-        let values: Vec<[f64; N]> = pairs
-            .par_iter()
-            .map(|&(a, b)| measures(&shown[a], &shown[b]))
-            .collect();
+        let values: Vec<[f64; N]> = map_of(&pairs, |&(a, b)| measures(&shown[a], &shown[b]));
         let mean = |i: usize| values.iter().map(|v| v[i]).sum::<f64>() / values.len().max(1) as f64;
         std::array::from_fn(mean)
     }
@@ -166,7 +165,7 @@ pub(crate) fn difficulty(problem: &Problem, seed: u64) -> (Vec<Difficulty>, usiz
     };
     let all: Vec<usize> = (0..rows.len()).collect();
     let part = |i: usize| values(&problem.bare(&subset(&all, seed, i, SHARE)), seed);
-    let parts: Vec<[f64; 22]> = (0..SUBSETS).into_par_iter().filter_map(part).collect();
+    let parts: Vec<[f64; 22]> = map(SUBSETS, part).into_iter().flatten().collect();
     let one = |(i, (name, meaning)): (usize, &(&'static str, &'static str))| {
         let subsets: Vec<f64> = parts.iter().map(|p| p[i]).collect();
         let interval = jackknife(found[i], &subsets, SHARE);

@@ -4,6 +4,7 @@
 use bantam_data::{MISSING, Table, Values};
 use rayon::prelude::*;
 
+use crate::parallel::{map, map_of};
 use crate::random::{Stream, sample};
 
 /// Most rows of either part: the kernel has the square of both together.
@@ -35,14 +36,14 @@ pub(super) fn test(table: &Table, n: usize, draws: usize, seed: u64) -> Option<J
     let kernel = kernel(&features)?;
     let tags: Vec<bool> = (0..rows.len()).map(|i| i < a.len()).collect();
     let statistic = discrepancy(&kernel, &tags);
-    let at_least = (0..draws)
-        .into_par_iter()
-        .filter(|&draw| {
-            let mut shuffled = tags.clone();
-            Stream::new(seed, draw as u64).shuffle(&mut shuffled);
-            discrepancy(&kernel, &shuffled) >= statistic - 1e-12
-        })
-        .count();
+    let at_least = map(draws, |draw| {
+        let mut shuffled = tags.clone();
+        Stream::new(seed, draw as u64).shuffle(&mut shuffled);
+        discrepancy(&kernel, &shuffled) >= statistic - 1e-12
+    })
+    .into_iter()
+    .filter(|&larger| larger)
+    .count();
     Some(Joint {
         rows: rows.len(),
         statistic,
@@ -103,10 +104,7 @@ fn kernel(rows: &[Vec<f32>]) -> Option<Vec<Vec<f32>>> {
         let square = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b));
         square.sum::<f32>()
     };
-    let mut kernel: Vec<Vec<f32>> = rows
-        .par_iter()
-        .map(|a| rows.iter().map(|b| distance(a, b)).collect())
-        .collect();
+    let mut kernel: Vec<Vec<f32>> = map_of(rows, |a| rows.iter().map(|b| distance(a, b)).collect());
     let mut all: Vec<f32> = (0..rows.len())
         .flat_map(|i| kernel[i][..i].iter().copied())
         .filter(|&d| d > 0.0)

@@ -18,12 +18,12 @@ mod profile;
 
 use bantam_core::order::argsort;
 use bantam_data::{Column, LeftOut, MISSING, Reason, Table, Values, identifiers};
-use rayon::prelude::*;
 
 pub use profile::Profile;
 
 use crate::bits::null_changes;
 use crate::error::{Error, ErrorKind, Result};
+use crate::parallel::map;
 use crate::problem::{self, Problem};
 use crate::random::{Stream, sample};
 use crate::tree::compare::Comparer;
@@ -167,13 +167,13 @@ pub fn drift(reference: &Profile, new: &Profile, options: &Options) -> Result<Dr
         return Err(error.with_hint("name the columns to keep all the same"));
     }
     let (a, b) = alike(reference, new, &names, target)?;
-    let mut found: Vec<(usize, columns::Tested)> = (0..a.columns().len())
-        .into_par_iter()
-        .flat_map_iter(|i| {
-            let tested = columns::test(&a.columns()[i], &b.columns()[i]);
-            tested.into_iter().map(move |t| (i, t))
-        })
-        .collect();
+    let mut found: Vec<(usize, columns::Tested)> = map(a.columns().len(), |i| {
+        columns::test(&a.columns()[i], &b.columns()[i])
+    })
+    .into_iter()
+    .enumerate()
+    .flat_map(|(i, tested)| tested.into_iter().map(move |t| (i, t)))
+    .collect();
     let half = options.alpha / 2.0;
     let adjusted = benjamini_hochberg(&found.iter().map(|f| f.1.p).collect::<Vec<_>>());
     let columns: Vec<ColumnDrift> = found
@@ -469,14 +469,11 @@ fn permuted_capacity(
     let own = parts(&both);
     // Half as many as elsewhere: a draw grows two trees.
     let draws = options.permutations / 2;
-    let shuffled: Vec<(f64, f64, usize)> = (0..draws)
-        .into_par_iter()
-        .map(|draw| {
-            let mut rows = both.clone();
-            Stream::new(options.seed, draw as u64).shuffle(&mut rows);
-            parts(&rows)
-        })
-        .collect();
+    let shuffled: Vec<(f64, f64, usize)> = map(draws, |draw| {
+        let mut rows = both.clone();
+        Stream::new(options.seed, draw as u64).shuffle(&mut rows);
+        parts(&rows)
+    });
     let chance = |count: usize| (1 + count) as f64 / (1 + draws) as f64;
     let change = own.1 - own.0;
     let as_far = |s: &&(f64, f64, usize)| (s.1 - s.0).abs() >= change.abs() - 1e-12;

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use super::{CLASS_BITS, class_of, pack, spilling, sum_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sorted::sort_parts;
+use crate::sorted::{itself, sort_parts};
 
 /// Bytes read ahead of each file.
 const BUFFER: usize = 1 << 16;
@@ -58,7 +58,7 @@ impl Body {
     /// Keys in any order.
     pub(super) fn memory(parts: Vec<Vec<u64>>) -> Body {
         Body {
-            run: Run::Memory(sort_parts(parts, |key| *key)),
+            run: Run::Memory(sort_parts(parts, itself)),
             map: None,
         }
     }

@@ -1,9 +1,8 @@
 //! Trees on parts of one problem: how many splits a part takes, and how far a rule that was learnt on one
 //! part holds on another.
 
-use rayon::prelude::*;
-
 use super::{FOLDS, Trunk, prune};
+use crate::parallel::map;
 use crate::problem::Problem;
 use crate::random::Stream;
 
@@ -66,7 +65,7 @@ impl Comparer {
             };
             (errors(&part(true)), errors(new))
         };
-        let each: Vec<(Vec<u64>, Vec<u64>)> = (0..FOLDS).into_par_iter().map(fold).collect();
+        let each: Vec<(Vec<u64>, Vec<u64>)> = map(FOLDS, fold);
         let held = |i: usize| each.iter().map(|e| e.0[i]).sum::<u64>();
         let errors: Vec<u64> = (0..grid.len()).map(held).collect();
         // The smallest tree within one standard error of the best.

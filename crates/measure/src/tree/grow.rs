@@ -4,10 +4,9 @@
 //! tree does not depend on the order of rows or the number of threads, and ties go to the lowest
 //! column and then the lowest cut. The error of a gain is below `2 (classes + 1) 2^-21` bits.
 
-use rayon::prelude::*;
-
 use super::{branch, top};
 use crate::codes::Coded;
+use crate::parallel::map_of;
 
 /// Fractional bits of `x log2 x`.
 const FRACTION: f64 = (1u64 << 20) as f64;
@@ -131,10 +130,9 @@ pub(crate) fn log_table(n: usize) -> Vec<i64> {
 pub(crate) fn grow(ground: Ground, mut rows: Vec<u32>, agreed: &[u32], labels: &[u32]) -> Tree {
     let (mut tree, open) = top::grow(ground, &mut rows, agreed, labels, branch::MOST_ROWS);
     // Branches are grown side by side.
-    let grown: Vec<Tree> = open
-        .par_iter()
-        .map(|o| branch::grow(ground, &rows[o.rows.clone()], agreed, labels, o.depth))
-        .collect();
+    let grown: Vec<Tree> = map_of(&open, |o| {
+        branch::grow(ground, &rows[o.rows.clone()], agreed, labels, o.depth)
+    });
     for (open, mut part) in open.into_iter().zip(grown) {
         // The root of the part is in the tree already; the others come behind.
         let offset = tree.nodes.len() as u32 - 1;

@@ -17,12 +17,11 @@ mod prune;
 mod scan;
 mod top;
 
-use rayon::prelude::*;
-
 use crate::bits::exception_bits;
 use crate::codes::Coded;
 use crate::method::Prepared;
 use crate::null::{Permuted, permute};
+use crate::parallel::{map, map_of};
 use crate::problem::{Groups, Problem};
 use crate::random::{self, Stream};
 use grow::{Ground, Tree, grow, log_table};
@@ -122,9 +121,9 @@ impl Trunk {
             let coded = Coded::of(&c.values);
             if exact { coded } else { coded.coarse(BINS) }
         };
-        let columns: Vec<Coded> = problem.columns.par_iter().map(code).collect();
+        let columns: Vec<Coded> = map_of(&problem.columns, code);
         let bytes: Vec<Vec<u8>> = match problem.rows() > branch::MOST_ROWS {
-            true => columns.par_iter().map(Coded::bytes).collect(),
+            true => map_of(&columns, Coded::bytes),
             false => Vec::new(),
         };
         Trunk {
@@ -216,7 +215,7 @@ impl Trunk {
                 folds,
             };
         }
-        let each: Vec<Vec<u64>> = (0..folds).into_par_iter().map(fold_errors).collect();
+        let each: Vec<Vec<u64>> = map(folds, fold_errors);
         let share = |i: usize| each.iter().map(|e| e[i]).sum::<u64>() as f64 / n as f64;
         let errors: Vec<f64> = (0..grid.len()).map(share).collect();
         let mut least = 0;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bantam_core::op::{Control, Layout};
+use bantam_core::order::sort_by;
 use bantam_core::{DType, Dim, Graph, Op, Tensor, ValueId};
 
 use super::context::{Attributes, Capture, Context, Imported, maybe, need, unsupported};
@@ -75,7 +76,7 @@ fn captures(c: &mut Context, graphs: &[&GraphDef]) -> Vec<Capture> {
 
 /// Puts captures in their order, and says which are copied into each of `n` graphs.
 fn settle(c: &mut Context, all: &mut [Capture], n: usize) {
-    all.sort_by(|a, b| a.name.cmp(&b.name));
+    sort_by(all, |a, b| a.name.cmp(&b.name));
     for capture in all {
         capture.copied = capture.copied || c.copies(capture.value, n);
     }

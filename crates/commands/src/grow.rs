@@ -206,7 +206,7 @@ fn text(r: &RunResult, file: &str) -> String {
         ("use it", format!("bantam run {file} DATA")),
     ];
     if let Some(budget) = &r.budget {
-        rows.insert(3, ("budget", budget.text()));
+        rows.insert(3, ("budget", budget.took_text()));
     }
     pairs(&rows)
 }
