@@ -93,13 +93,21 @@ impl PiecewiseLinear {
 
     fn add_at(&self, at: Level, x: &[f64], sums: &mut [u64], other: &dyn Fn(f64) -> u64) {
         assert_eq!(x.len(), sums.len(), "a sum for each number");
+        #[cfg(target_arch = "x86_64")]
+        if at == Level::Avx512 {
+            let (pairs, rest) = x.as_chunks();
+            let (pair_sums, sums) = sums.as_chunks_mut();
+            // SAFETY: the level is only had where AVX-512 was detected, and there are as many pieces as cells,
+            // a power of two, as `new` has checked.
+            unsafe { x86::add_pairs(self, pairs, pair_sums, other) };
+            return self.add_at(Level::Avx2, rest, sums, other);
+        }
         let (groups, rest) = x.as_chunks::<GROUP>();
         let (sums, last) = sums.as_chunks_mut::<GROUP>();
         match at {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: a level from `Avx2` on is only had where AVX2 was detected, and there are as many
-            // pieces as cells, a power of two, as `new` has checked.
-            Level::Avx2 | Level::Avx512 => unsafe { x86::add(self, groups, sums, other) },
+            // SAFETY: as above, for AVX2.
+            Level::Avx2 => unsafe { x86::add(self, groups, sums, other) },
             _ => self.add(groups, sums, other),
         }
         // The lines of the others, with those who are not there at `low`.
@@ -199,12 +207,98 @@ mod x86 {
             let mut values = [0; GROUP];
             // SAFETY: there is room for four.
             unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), value) };
-            for (i, (sum, value)) in sums.iter_mut().zip(values).enumerate() {
-                *sum = sum.wrapping_add(match unknown >> i & 1 {
-                    0 => value,
-                    _ => other(group[i]),
-                });
+            add_some(group, &values, unknown as u32, sums, other);
+        }
+    }
+
+    /// Adds values, but where bits say that they are unknown what `other` tells.
+    #[cold]
+    fn add_some(
+        x: &[f64],
+        values: &[u64],
+        unknown: u32,
+        sums: &mut [u64],
+        other: &dyn Fn(f64) -> u64,
+    ) {
+        for (i, (sum, &value)) in sums.iter_mut().zip(values).enumerate() {
+            *sum = sum.wrapping_add(match unknown >> i & 1 {
+                0 => value,
+                _ => other(x[i]),
+            });
+        }
+    }
+
+    /// Numbers of two groups.
+    const PAIR: usize = 2 * GROUP;
+
+    /// [`add`], two groups in a vector.
+    ///
+    /// # Safety
+    /// As that of [`add`].
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn add_pairs(
+        f: &PiecewiseLinear,
+        pairs: &[[f64; PAIR]],
+        sums: &mut [[u64; PAIR]],
+        other: &dyn Fn(f64) -> u64,
+    ) {
+        let pieces = f.pieces.as_ptr().cast::<f64>();
+        let (low, scale) = (_mm512_set1_pd(f.grid.low), _mm512_set1_pd(f.grid.scale));
+        let (zero, one) = (_mm512_setzero_pd(), _mm512_set1_pd(1.0));
+        let last = _mm512_set1_pd(f.grid.count as f64 - 1.0);
+        let mask = _mm512_set1_epi64(f.grid.count as i64 - 1);
+        let whole = _mm512_set1_pd(WHOLE);
+        // Of the lanes of two vectors, two numbers each, the first and third, and the second and fourth.
+        let even = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+        let odd = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+        for (sums, pair) in sums.iter_mut().zip(pairs) {
+            // SAFETY: a pair has eight numbers.
+            let x = unsafe { _mm512_loadu_pd(pair.as_ptr()) };
+            let at = _mm512_add_pd(_mm512_mul_pd(_mm512_sub_pd(x, low), scale), one);
+            // Of two of which one is not a number these are the second, as in `Grid::at`.
+            let at = _mm512_min_pd(_mm512_max_pd(at, zero), last);
+            let near = _mm512_add_pd(at, whole);
+            let cell = _mm512_and_si512(_mm512_castpd_si512(near), mask);
+            let above = _mm512_sub_pd(at, _mm512_sub_pd(near, whole));
+            let mut cells = [0u64; PAIR];
+            // SAFETY: there is room for eight.
+            unsafe { _mm512_storeu_si512(cells.as_mut_ptr().cast(), cell) };
+            // Pieces `i` and `i + 4` in the halves of a vector.
+            let piece = |i: usize| {
+                // SAFETY: the mask leaves numbers below the number of pieces, which are four numbers each, on
+                // 32 bytes.
+                let [low, high] = [i, i + GROUP]
+                    .map(|i| unsafe { _mm256_load_pd(pieces.add(GROUP * cells[i] as usize)) });
+                _mm512_insertf64x4::<1>(_mm512_castpd256_pd512(low), high)
+            };
+            let [a, b, c, d] = [piece(0), piece(1), piece(2), piece(3)];
+            let (ab, cd) = (_mm512_unpacklo_pd(a, b), _mm512_unpacklo_pd(c, d));
+            let knot = _mm512_permutex2var_pd(ab, even, cd);
+            let down = _mm512_permutex2var_pd(ab, odd, cd);
+            let (ab, cd) = (_mm512_unpackhi_pd(a, b), _mm512_unpackhi_pd(c, d));
+            let up = _mm512_permutex2var_pd(ab, even, cd);
+            let value = _mm512_permutex2var_pd(ab, odd, cd);
+            let from = _mm512_sub_pd(above, knot);
+            let from = _mm512_add_pd(from, _mm512_mul_pd(zero, x));
+            // Those whose sign is negative.
+            let below = _mm512_cmplt_epi64_mask(_mm512_castpd_si512(from), _mm512_setzero_si512());
+            let slope = _mm512_mask_blend_pd(below, up, down);
+            let value = _mm512_add_pd(_mm512_mul_pd(from, slope), value);
+            let value = _mm512_sub_epi64(_mm512_castpd_si512(value), _mm512_castpd_si512(whole));
+            let unknown = _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(from, from);
+            if unknown == 0 {
+                let to = sums.as_mut_ptr().cast();
+                // SAFETY: a pair has eight sums.
+                unsafe {
+                    let sum = _mm512_add_epi64(_mm512_loadu_si512(to), value);
+                    _mm512_storeu_si512(to, sum);
+                }
+                continue;
             }
+            let mut values = [0; PAIR];
+            // SAFETY: there is room for eight.
+            unsafe { _mm512_storeu_si512(values.as_mut_ptr().cast(), value) };
+            add_some(pair, &values, u32::from(unknown), sums, other);
         }
     }
 }

@@ -392,12 +392,20 @@ impl Blocks for Adding<'_> {
 
     fn done(&self, mut block: Rows, rows: usize) -> bantam_data::Result<()> {
         block.sums.resize(rows, 0);
-        let keyed = block.sums.into_iter().zip(&block.labels);
-        let labelled = keyed.filter(|(_, label)| **label != MISSING);
-        let keys: Vec<u64> = labelled.map(|(sum, &label)| pack(sum, label)).collect();
+        // In place: a block without a missing label becomes its keys.
+        let mut keys = block.sums;
+        let rows = keys.iter_mut().zip(&block.labels);
+        rows.for_each(|(key, &label)| *key = pack(*key, label));
+        if block.without_label > 0 {
+            let mut labels = block.labels.iter();
+            keys.retain(|_| labels.next().is_some_and(|&label| label != MISSING));
+        }
         let mut counts = vec![0; self.goal.classes.len()];
-        keys.iter()
-            .for_each(|&key| counts[class_of(key) as usize] += 1);
+        block.labels.iter().for_each(|&label| {
+            if label != MISSING {
+                counts[label as usize] += 1;
+            }
+        });
         let mut totals = self.totals.lock().unwrap_or_else(|e| e.into_inner());
         for (all, more) in totals.counts.iter_mut().zip(counts) {
             *all += more;
