@@ -3,7 +3,8 @@
 //! The keys are stable: other programs read them. Shares are between 0 and 1, information is in bits,
 //! sizes in bytes, times in seconds.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod study;
 
@@ -11,6 +12,7 @@ pub use study::*;
 
 /// What `measure` found before any training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Measured {
     /// Rows measured.
     pub rows: usize,
@@ -49,9 +51,28 @@ pub struct Measured {
     /// Where a number is predicted: what it takes at several tolerances.
     #[serde(default)]
     pub tolerance_curve: Vec<TolerancePoint>,
-    /// What only the command `measure` finds; its keys stand beside the others. No file has it that is read again.
+    /// What is found where there is time for it; its keys stand beside the others.
     #[serde(flatten, skip_deserializing)]
     pub study: Option<Study>,
+}
+
+impl Serialize for Measured {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        Measured::serialize(self, to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Measured {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Measured, D::Error> {
+        // What serde makes of an optional flattened structure takes 50 KB of the program, and any mistake in it
+        // for its absence.
+        let keys = serde_json::Value::deserialize(from)?;
+        let mut measured = Measured::deserialize(&keys).map_err(D::Error::custom)?;
+        if keys.get("methods").is_some() {
+            measured.study = Some(Study::deserialize(&keys).map_err(D::Error::custom)?);
+        }
+        Ok(measured)
+    }
 }
 
 impl Measured {

@@ -433,3 +433,19 @@ fn measurements_have_a_page() {
     check_well_formed(&page);
     assert!(!page.contains("Capacity progression"));
 }
+
+/// Results are read again as they were written, with a study among their keys and without.
+#[test]
+fn results_survive_their_file() {
+    for result in [titanic(), digits(), prices()] {
+        let text = serde_json::to_string(&result).unwrap();
+        let read: RunResult = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, result);
+    }
+    let titanic = titanic();
+    assert!(titanic.measured.as_ref().unwrap().study.is_some());
+    let mut keys = serde_json::to_value(&titanic).unwrap();
+    keys["measured"]["verdict"] = 7.into();
+    let error = serde_json::from_value::<RunResult>(keys).unwrap_err();
+    assert!(error.to_string().contains("expected a string"), "{error}");
+}

@@ -1,11 +1,11 @@
 //! What a full measurement found, beside the capacities that size a first network.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Interval;
 
 /// Two ends of a 90 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Band {
     /// The lower.
     pub low: f64,
@@ -14,7 +14,7 @@ pub struct Band {
 }
 
 /// Everything that is found before training.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Study {
     /// The least normalised capacity; absent when there is nothing to tell apart.
     pub headline: Option<Headline>,
@@ -55,7 +55,7 @@ pub struct Study {
 }
 
 /// The least normalised capacity.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Headline {
     /// 1 is what labels without a rule give, 0 a rule that costs nothing.
     pub rho: f64,
@@ -74,7 +74,7 @@ pub struct Headline {
 }
 
 /// A capacity by one method.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Method {
     /// Its name.
     pub method: String,
@@ -99,7 +99,7 @@ pub struct Method {
 }
 
 /// A projection that rows were sorted along.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Projection {
     /// What it is.
     pub name: String,
@@ -112,7 +112,7 @@ pub struct Projection {
 }
 
 /// Nearest neighbours on rows not seen.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NearestNeighbour {
     /// Rows used.
     pub rows: usize,
@@ -123,7 +123,7 @@ pub struct NearestNeighbour {
 }
 
 /// Capacity of a part of the rows.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProgressionPoint {
     /// Share of the rows.
     pub fraction: f64,
@@ -148,7 +148,7 @@ pub struct ProgressionPoint {
 }
 
 /// Rows until 90 % of what more rows could bring is there.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowsNeeded {
     /// Whether the band says anything: not when both rows that are there and more than `furthest` fit.
     pub told: bool,
@@ -171,7 +171,7 @@ pub struct RowsNeeded {
 }
 
 /// Accuracy of cross-fitted models.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExpectedAccuracy {
     /// Accuracy of the best model.
     pub point: f64,
@@ -190,7 +190,7 @@ pub struct ExpectedAccuracy {
 }
 
 /// A model and its accuracy on rows not seen.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelAccuracy {
     /// Its name.
     pub model: String,
@@ -201,7 +201,7 @@ pub struct ModelAccuracy {
 }
 
 /// A column and what it says.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RankedColumn {
     /// Its name.
     pub column: String,
@@ -220,7 +220,7 @@ pub struct RankedColumn {
 }
 
 /// Intrinsic dimension.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IntrinsicDimension {
     /// By the two nearest neighbours.
     pub two_nn: Option<f64>,
@@ -235,7 +235,7 @@ pub struct IntrinsicDimension {
 }
 
 /// A measure of difficulty.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DifficultyMeasure {
     /// Its name in the field.
     pub name: String,
@@ -248,7 +248,7 @@ pub struct DifficultyMeasure {
 }
 
 /// Bits of label a bit of capacity, for the tree that answers every row it can.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generalization {
     /// Label bits a decision; about 2 is what labels without a rule give.
     pub bits_per_bit: Option<f64>,

@@ -173,6 +173,9 @@ fn for_each_row<T: Copy + Send + Sync>(
 ) {
     let (rows, len) = (shape.n * shape.h, shape.w * shape.pitch);
     let out = SharedMut::new(&mut y[..shape.len()]);
+    if shape.is_empty() {
+        return;
+    }
     // Those of an image one after the other, if there is an image for each thread.
     let runs = parallel::threads().max(shape.n).min(rows);
     parallel::for_each(runs, work, |i| {

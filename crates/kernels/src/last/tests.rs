@@ -342,6 +342,7 @@ fn each_row_once_and_all_around_it() {
         shape(2, 1, 70, [0, 0]),
         shape(0, 4, 4, [1, 1]),
         shape(3, 0, 4, [0, 1]),
+        shape(1, 2, 0, [1, 1]),
     ];
     for threads in [1, 2, 4] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
